@@ -1,0 +1,160 @@
+"""The door of the stage `embeddings`: a vector for every instruction, made once per row and embedder."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from assets.embeddings.config import EmbeddingsConfig
+from assets.materialization import OWNER, Stage, begin, table_of
+from assets.presentation import column_schema, plot
+from assets.records import Record, digest, embeddings_record
+from resources.definitions import EmbedderSetting, Storage
+from resources.tables import Provenance, TableRef
+
+if TYPE_CHECKING:
+    from resources.embedder import SentenceEmbedder
+
+CODE_VERSION = "1"
+EVERY_ROW_EMBEDDED = "every_instruction_is_embedded"
+PLOTTED_ROWS = 2000
+
+
+@dg.asset(
+    deps=["instructions"],
+    group_name="embeddings",
+    owners=[OWNER],
+    kinds={"lancedb", "huggingface"},
+    code_version=CODE_VERSION,
+    pool="device",
+    check_specs=[
+        dg.AssetCheckSpec(
+            EVERY_ROW_EMBEDDED,
+            asset="instruction_embeddings",
+            blocking=True,
+            description="Each instruction has exactly one vector of unit length from this embedder.",
+        )
+    ],
+)
+def instruction_embeddings(
+    context: dg.AssetExecutionContext, config: EmbeddingsConfig, storage: Storage, embedder: EmbedderSetting
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Sentence embeddings, one LanceDB table per embedder.
+
+    Incremental by row: only instructions that this embedder has not embedded yet are. The table keeps
+    vectors of rows that have left the instructions, so that they need not be embedded again.
+    """
+    model = embedder.open(storage)
+    identity = digest([model.fingerprint(), config.text.value])
+    stage = begin(
+        context,
+        storage,
+        config,
+        asset="instruction_embeddings",
+        code_version=CODE_VERSION,
+        reads=["instructions"],
+        settings={"embedder": model.fingerprint()},
+    )
+    record = embeddings_record(identity, model.dimension)
+    instructions = stage.upstream["instructions"].table()
+    again = stage.previous(["instruction_embeddings"])
+    if again:
+        yield again[0]
+        yield _check(stage, table_of(again[0]), instructions)
+        return
+
+    started = time.monotonic()
+    made = _embed(stage, config, model, record, instructions)
+    seconds = time.monotonic() - started
+    ref = stage.tables.head(record.table)
+    if ref is None:
+        raise RuntimeError(f"table {record.table} has no version after embedding")
+    sample = next(stage.tables.batches(ref, columns=["vector"], batch_size=PLOTTED_ROWS))
+    vectors = np.stack(sample["vector"].to_numpy(zero_copy_only=False))
+    cosine = vectors @ vectors.T
+    np.fill_diagonal(cosine, -1.0)
+    yield stage.result(
+        [ref],
+        {
+            "dagster/row_count": instructions.rows,
+            "dagster/column_schema": column_schema(record.schema),
+            "newly_embedded_rows": made,
+            "rows_per_second": round(made / seconds, 1) if made else 0.0,
+            "dimension": model.dimension,
+            "embedder": embedder.model,
+            "nearest_neighbours": plot(
+                lambda axes: axes.hist(cosine.max(axis=1), bins=50),
+                title=f"Cosine to the nearest neighbour, {len(vectors):,} instructions",
+                x="cosine",
+                y="instructions",
+            ),
+        },
+        # The table serves every version of the instructions: what this materialization means is the
+        # vectors of exactly these instructions by this embedder.
+        content=digest([instructions.digest, identity]),
+        facts={"embedder_fingerprint": model.fingerprint(), "text": config.text.value},
+    )
+    yield _check(stage, ref, instructions)
+
+
+def _embed(
+    stage: Stage, config: EmbeddingsConfig, model: "SentenceEmbedder", record: Record, instructions: TableRef
+) -> int:
+    """Embeds what is missing, a commit every `commit_rows` rows; returns the number of new rows."""
+    from assets.embeddings.embed import embed_missing, text_to_embed
+
+    head = stage.tables.head(record.table)
+    existing: set[str] = set()
+    if head is not None:
+        existing = set(stage.tables.read(head, columns=["instruction_id"])["instruction_id"].to_pylist())
+    texts = {
+        row["instruction_id"]: text_to_embed(row["messages"], config.text.value)
+        for batch in stage.tables.batches(instructions, columns=["instruction_id", "messages"])
+        for row in batch.to_pylist()
+        if row["instruction_id"] not in existing
+    }
+    ids = sorted(texts)
+    with stage.progress("embedding", len(ids)) as progress:
+        for start in range(0, len(ids), config.commit_rows):
+            chunk = {key: texts[key] for key in ids[start : start + config.commit_rows]}
+            rows = pa.Table.from_batches(
+                embed_missing(chunk, set(), model, on_progress=progress.advance), schema=record.schema
+            )
+            existing |= chunk.keys()
+            stage.tables.write(
+                record,
+                rows,
+                mode="upsert" if head is not None else "overwrite",
+                digest=digest(sorted(existing)),
+                provenance=Provenance(
+                    run_id=stage.context.run_id,
+                    asset_key=stage.asset,
+                    idempotency_key=digest([record.table, sorted(chunk)])[:32],
+                ),
+            )
+            head = stage.tables.head(record.table)
+    return len(ids)
+
+
+def _check(stage: Stage, ref: TableRef, instructions: TableRef) -> dg.AssetCheckResult:
+    wanted = set(stage.tables.read(instructions, columns=["instruction_id"])["instruction_id"].to_pylist())
+    found: list[str] = []
+    worst = 0.0
+    for batch in stage.tables.batches(ref):
+        found += batch["instruction_id"].to_pylist()
+        lengths = np.linalg.norm(np.stack(batch["vector"].to_numpy(zero_copy_only=False)), axis=1)
+        worst = max(worst, float(np.abs(lengths - 1).max()))
+    missing = len(wanted.difference(found))
+    return dg.AssetCheckResult(
+        check_name=EVERY_ROW_EMBEDDED,
+        asset_key="instruction_embeddings",
+        passed=missing == 0 and len(found) == len(set(found)) and worst < 1e-3,
+        metadata={
+            "missing": missing,
+            "duplicates": len(found) - len(set(found)),
+            "worst_length_error": worst,
+        },
+    )

@@ -1,0 +1,64 @@
+"""Configuration of fine-tuning, shared by checkpoints and by RAISE's episodes."""
+
+from enum import StrEnum
+
+import dagster as dg
+from pydantic import Field
+
+
+class Method(StrEnum):
+    """What is trained."""
+
+    lora = "lora"
+    full = "full"
+
+
+class Schedule(StrEnum):
+    """How the learning rate changes over the steps."""
+
+    cosine = "cosine"
+    linear = "linear"
+    constant = "constant"
+
+
+class TrainingSettings(dg.Config):
+    """How a model is fine-tuned; the number of steps and the batch size come from the curriculum."""
+
+    method: Method = Field(default=Method.lora, description="lora: low-rank adapters. full: all weights.")
+    rank: int = Field(default=8, ge=1, le=1024, description="Rank of the LoRA adapters.")
+    alpha: int = Field(default=16, ge=1, le=4096, description="Scale of the LoRA adapters.")
+    top_layers: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Adapt only this many of the last layers; 0: all. Fewer is quicker.",
+    )
+    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="Peak learning rate of AdamW.")
+    schedule: Schedule = Field(default=Schedule.cosine, description="Course of the learning rate.")
+    warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up.")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay.")
+    gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
+    maximum_length: int = Field(default=512, ge=16, le=131_072, description="Longest row, in tokens.")
+    micro_batch: int = Field(default=8, ge=1, le=4096, description="Rows in one forward and backward pass.")
+
+
+class CheckpointConfig(dg.Config):
+    """How a curriculum becomes a checkpoint."""
+
+    training: TrainingSettings = Field(default=TrainingSettings(), description="How the model is fine-tuned.")
+    save_every: int = Field(
+        default=10, ge=1, description="Steps between resumable states; a killed run loses no more."
+    )
+    early_stopping_every: int = Field(
+        default=0,
+        ge=0,
+        description="Steps between loss measurements on the early-stopping split. 0: only at the end.",
+    )
+    early_stopping_patience: int = Field(
+        default=0,
+        ge=0,
+        description="Measurements without improvement after which training stops. 0: never. "
+        "The weights of the best measurement are kept either way.",
+    )
+    early_stopping_examples: int = Field(default=64, ge=1, description="Examples measured, chosen by hash.")
+    seed: int = Field(default=0, ge=0, description="Added to the partition's seed, for adapters and dropout.")

@@ -1,0 +1,81 @@
+"""PEFT's low-rank adapter on a linear layer, with fewer passes over memory.
+
+y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ (LoRA, arXiv 2106.09685 §4.1) with W frozen. PEFT's own forward casts x to the
+adapter's float32 and adds a scaled product of full width; here the adapter is cast to the dtype of x, the
+scale falls on the narrow product, and both sums go into the accumulator of a product. The adapter stays
+float32 for the optimizer. Where PEFT's forward does more (dropout, merged or disabled adapters, quantised
+weights, other variants), it is used as it is.
+"""
+
+from typing import Any
+
+import torch
+from peft.tuners import lora
+
+
+class _LowRankProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        down: torch.Tensor,
+        up: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        flat = states.reshape(-1, states.shape[-1])
+        down, up = down.to(flat.dtype), up.to(flat.dtype)
+        narrow = flat.mm(down.t()).mul_(scale)
+        out = torch.nn.functional.linear(flat, weight, bias).addmm_(narrow, up.t())
+        ctx.save_for_backward(flat, weight, down, up, narrow)
+        ctx.scale = scale
+        ctx.shape = states.shape
+        return out.view(*states.shape[:-1], out.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        flat, weight, down, up, narrow = ctx.saved_tensors
+        slope = slopes[0].reshape(-1, slopes[0].shape[-1])
+        for_up = slope.t().mm(narrow)
+        narrow_slope = slope.mm(up).mul_(ctx.scale)
+        for_down = narrow_slope.t().mm(flat)
+        for_states = None
+        if ctx.needs_input_grad[0]:
+            for_states = slope.mm(weight).addmm_(narrow_slope, down).view(ctx.shape)
+        return for_states, None, None, for_down.float(), for_up.float(), None
+
+
+class FusedLoraLinear(lora.Linear):
+    """A drop-in for PEFT's `lora.Linear`, registered through `LoraConfig._register_custom_module`."""
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As PEFT's: (..., in) -> (..., out) in the dtype of x."""
+        names = self.active_adapters
+        plain = (
+            len(names) == 1
+            and names[0] in self.lora_A
+            and not args
+            and not kwargs
+            and not self.disable_adapters
+            and not self.merged
+            and names[0] not in self.lora_variant
+            and isinstance(self.lora_dropout[names[0]], torch.nn.Identity)
+            and type(self.base_layer) is torch.nn.Linear
+            and not self.base_layer.weight.requires_grad
+            and self.base_layer.weight.dtype == x.dtype
+            and not torch.is_autocast_enabled(x.device.type)
+        )
+        if not plain:
+            out: torch.Tensor = super().forward(x, *args, **kwargs)
+            return out
+        name = names[0]
+        out = _LowRankProduct.apply(
+            x,
+            self.base_layer.weight,
+            self.base_layer.bias,
+            self.lora_A[name].weight,
+            self.lora_B[name].weight,
+            self.scaling[name],
+        )
+        return out

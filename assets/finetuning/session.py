@@ -1,0 +1,28 @@
+"""Configuration of fine-tuning as the training session takes it."""
+
+from typing import TYPE_CHECKING
+
+from assets.finetuning.config import TrainingSettings
+
+if TYPE_CHECKING:
+    from assets.finetuning.trainer import TrainingConfig
+
+
+def training_config(settings: TrainingSettings, seed: int) -> "TrainingConfig":
+    """`settings` with a seed; adapters and dropout depend on nothing else that is random."""
+    from assets.finetuning.trainer import TrainingConfig
+
+    return TrainingConfig(
+        method=settings.method.value,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        layers=settings.top_layers or "all",
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule.value,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        gradient_clip=settings.gradient_clip,
+        maximum_length=settings.maximum_length,
+        micro_batch=settings.micro_batch,
+        seed=seed,
+    )

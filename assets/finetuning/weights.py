@@ -1,0 +1,184 @@
+"""What is trained and how it is stored: LoRA adapters in PEFT's format, or all weights, as safetensors."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from resources.errors import SultanaError
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def _layers(model: Any) -> tuple[str, int]:
+    """The name of the model's list of layers, below the decoder, and its length."""
+    for name, module in model.get_decoder().named_children():
+        if isinstance(module, torch.nn.ModuleList):
+            return name, len(module)
+    raise SultanaError(
+        f"{type(model).__name__} has no list of layers",
+        "Set layers to 'all', or use another model",
+    )
+
+
+def _top_layers(model: Any, layers: int) -> tuple[str, list[int]]:
+    name, count = _layers(model)
+    if not 1 <= layers <= count:
+        raise SultanaError(
+            f"layers is {layers}, but the model has {count}",
+            f"Set layers to 'all' or to a number from 1 to {count}",
+        )
+    return name, list(range(count - layers, count))
+
+
+def add_adapter(
+    model: Any,
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    target_modules: str | tuple[str, ...],
+    layers: str | int,
+    seed: int,
+) -> Any:
+    """Freeze the model and put a LoRA adapter into it, in place; returns PEFT's wrapper around it.
+
+    `target_modules` is "all-linear" (every linear layer but the head) or names of layers; `layers` is
+    "all" or the number of layers from the top that get adapters, below which no gradient is computed.
+    Adapter weights are float32 and depend on `seed` only.
+    """
+    from peft import LoraConfig
+
+    head = model.get_output_embeddings()
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    names = sorted(linear) if target_modules == "all-linear" else list(target_modules)
+    if isinstance(target_modules, str) and target_modules != "all-linear":
+        names = [target_modules]
+    if unknown := sorted(set(names) - linear):
+        raise SultanaError(
+            f"target_modules names {', '.join(unknown)}, which the model does not have",
+            f"Choose among {', '.join(sorted(linear))}, or set all-linear",
+        )
+    pattern, chosen = (None, None) if layers == "all" else _top_layers(model, int(layers))
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=names,
+        layers_to_transform=chosen,
+        layers_pattern=pattern,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _wrap(model, config)
+
+
+def _wrap(model: Any, config: Any) -> Any:
+    """PEFT's wrapper around a frozen model, with our forward and float32 adapters."""
+    from peft import get_peft_model
+
+    from assets.finetuning.fused_lora import FusedLoraLinear
+
+    config._register_custom_module({torch.nn.Linear: FusedLoraLinear})
+    model.requires_grad_(False)
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 by a deprecated name; drop this when it no longer does.
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+    for name, parameter in wrapped.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+    return wrapped
+
+
+def choose_trained(model: Any, layers: str | int) -> None:
+    """Mark what full fine-tuning trains: everything, or the top layers and the final normalisation.
+
+    Raises SultanaError where `layers` is out of range.
+    """
+    if layers == "all":
+        model.requires_grad_(True)
+        return
+    name, chosen = _top_layers(model, int(layers))
+    body = model.get_decoder()
+    model.requires_grad_(False)
+    for place in chosen:
+        getattr(body, name)[place].requires_grad_(True)
+    for child, module in body.named_children():
+        if "norm" in child:
+            module.requires_grad_(True)
+
+
+def save_adapter(wrapped: Any, folder: Path, base_model: str) -> None:
+    """Write an adapter in PEFT's format. `base_model` names the base: a fingerprint, never a local path."""
+    from peft import get_peft_model_state_dict
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: tensor.detach().to("cpu").contiguous()
+        for name, tensor in sorted(get_peft_model_state_dict(wrapped).items())
+    }
+    save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    config = wrapped.peft_config["default"].to_dict()
+    config["base_model_name_or_path"] = base_model
+    config["inference_mode"] = True
+    text = json.dumps(config, indent=2, sort_keys=True, default=_plain)
+    (folder / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path, base_model: str) -> None:
+    """Write all weights, the configuration and the tokenizer as transformers reads them."""
+    from resources.language_model import quiet_transformers
+
+    model.config._name_or_path = base_model
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def load_weights(language_model_pair: tuple[Any, Any], folder: Path) -> tuple[Any, Any]:
+    """Put saved weights into a freshly loaded base model: (model, tokenizer), ready to evaluate.
+
+    `folder` holds what `TrainingSession.save_weights` wrote. Raises SultanaError where it holds neither an
+    adapter nor a model, or where the adapter does not fit the base model.
+    """
+    from peft import LoraConfig, set_peft_model_state_dict
+
+    model, tokenizer = language_model_pair
+    if (folder / ADAPTER_CONFIG).is_file():
+        settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        settings["base_model_name_or_path"] = model.name_or_path
+        wrapped = _wrap(model, LoraConfig(**settings))
+        outcome = set_peft_model_state_dict(wrapped, load_file(folder / ADAPTER_WEIGHTS))
+        missing = [name for name in outcome.missing_keys if "lora_" in name]
+        if missing or outcome.unexpected_keys:
+            raise SultanaError(
+                f"The adapter in {folder} does not fit the base model: {len(missing)} weights missing, "
+                f"{len(outcome.unexpected_keys)} unknown",
+                "Evaluate it with the base model that it was trained on",
+            )
+        return wrapped.get_base_model().eval(), tokenizer
+    if (folder / "config.json").is_file():
+        from resources.language_model import LanguageModel
+
+        dtype = str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")
+        return LanguageModel(str(folder), folder=folder.parent, dtype=dtype).load()
+    raise SultanaError(
+        f"{folder} holds neither {ADAPTER_CONFIG} nor config.json",
+        "Give the folder of a checkpoint's weights",
+    )

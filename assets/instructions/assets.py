@@ -1,0 +1,279 @@
+"""The door of the stage `instructions`: raw rows in, kept, quarantined and dropped rows out."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from assets.instructions.config import InstructionsConfig, RawInstructionsConfig
+from assets.instructions.raw import RawRow, SourceSpec, read_sources, source_fingerprint
+from assets.instructions.sort import sort_rows
+from assets.instructions.starter_files import starter_files
+from assets.materialization import OWNER, begin
+from assets.presentation import bars, column_schema, preview, table
+from assets.records import (
+    DROPPED_INSTRUCTIONS,
+    INSTRUCTIONS,
+    QUARANTINE,
+    RAW_INSTRUCTIONS,
+    RowsDigest,
+    digest,
+    rows_digest,
+)
+from resources.definitions import Storage
+from resources.errors import SultanaError
+
+RAW_CODE_VERSION = "1"
+CODE_VERSION = "1"
+BATCH_ROWS = 4096
+ROWS_BALANCE = "rows_in_equal_rows_out"
+
+
+def _specs(config: RawInstructionsConfig, storage: Storage) -> list[SourceSpec]:
+    if config.sources:
+        names = Counter(source.name for source in config.sources)
+        for name, count in names.items():
+            if count > 1:
+                raise SultanaError(f"Two sources are called '{name}'", "Give each source a name of its own")
+        return [source.spec() for source in config.sources]
+    files = starter_files(storage.path("starter"), seed=config.starter.seed, rows=config.starter.rows)
+    return [
+        SourceSpec(name=f"starter-{path.stem}", uri=str(path), licence=files.licence)
+        for path in files.instructions
+    ]
+
+
+def _sample(rows: Iterable[RawRow], most: int) -> Iterator[RawRow]:
+    """`most` rows chosen by the hash of their origin, so the choice does not depend on order; 0: all."""
+    if most == 0:
+        yield from rows
+        return
+    kept: list[tuple[int, int, RawRow]] = []
+    for count, row in enumerate(rows):
+        rank = -int(digest(["sample", row["origin_id"]])[:16], 16)
+        item = (rank, count, row)
+        if len(kept) < most:
+            heapq.heappush(kept, item)
+        elif rank > kept[0][0]:
+            heapq.heapreplace(kept, item)
+    yield from (row for _, _, row in sorted(kept, key=lambda item: item[1]))
+
+
+@dg.asset(
+    group_name="instructions",
+    owners=[OWNER],
+    kinds={"lancedb"},
+    code_version=RAW_CODE_VERSION,
+    pool="raw_instructions",
+)
+def raw_instructions(
+    context: dg.AssetExecutionContext, config: RawInstructionsConfig, storage: Storage
+) -> dg.MaterializeResult:
+    """Every row of every source as it was found: file, position, licence, task and messages.
+
+    Alpaca, ShareGPT, OpenAI messages, prompt/completion and Super-NaturalInstructions shapes, from JSON,
+    JSONL, CSV or Parquet (gz and zst too). A row that cannot be read stays here with its problem.
+    """
+    specs = _specs(config, storage)
+    stage = begin(
+        context,
+        storage,
+        config,
+        asset="raw_instructions",
+        code_version=RAW_CODE_VERSION,
+        settings={"files": source_fingerprint(specs)},
+    )
+    if again := stage.previous(["raw_instructions"]):
+        return again[0]
+
+    tasks: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
+    problems: Counter[str] = Counter()
+    content = RowsDigest()
+    with stage.progress("reading", None) as progress:
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            rows: list[RawRow] = []
+            found = read_sources(specs, on_bad_file=config.on_bad_file.value)
+            for row in _sample(found, config.maximum_rows):
+                sources[row["source"]] += 1
+                if row["problem"]:
+                    problems[row["problem"]] += 1
+                else:
+                    tasks[row["task"] or "no task label"] += 1
+                content.add(row)
+                rows.append(row)
+                if len(rows) == BATCH_ROWS:
+                    progress.advance(len(rows))
+                    yield pa.RecordBatch.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema)
+                    rows = []
+            if rows:
+                progress.advance(len(rows))
+                yield pa.RecordBatch.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema)
+
+        ref = stage.tables.write(
+            RAW_INSTRUCTIONS,
+            batches(),
+            mode="overwrite",
+            digest=content.hexdigest,
+            provenance=stage.provenance(),
+        )
+    readable = ref.rows - sum(problems.values())
+    if readable == 0:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in problems.most_common(3)) or "no rows"
+        raise SultanaError(
+            f"None of the {ref.rows} rows of {', '.join(spec.name for spec in specs)} could be read ({reasons})",
+            "Set 'shape' and 'format' of the source, or look at the rows' problems in the table raw_instructions",
+        )
+    first = next(stage.tables.batches(ref, batch_size=32))
+    return stage.result(
+        [ref],
+        {
+            "dagster/row_count": ref.rows,
+            "dagster/column_schema": column_schema(RAW_INSTRUCTIONS.schema),
+            "readable_rows": readable,
+            "problem_rows": ref.rows - readable,
+            "problems": table(
+                [{"reason": reason, "rows": count} for reason, count in problems.most_common()]
+            ),
+            "sources": table([{"source": name, "rows": count} for name, count in sources.most_common()]),
+            "preview": preview(
+                pa.Table.from_batches([first]), ["source", "file", "position", "task", "messages", "problem"]
+            ),
+            "rows_per_task": bars(tasks, title="Rows per task", x="rows"),
+        },
+    )
+
+
+@dg.multi_asset(
+    name="instructions",
+    specs=[
+        dg.AssetSpec(
+            "instructions",
+            deps=["raw_instructions", "benchmark_splits"],
+            description="Instructions to learn from: normalised, validated, without duplicates and benchmark rows. "
+            "Exact duplicates are merged, and every origin is kept.",
+            group_name="instructions",
+            owners=[OWNER],
+            kinds={"lancedb"},
+            code_version=CODE_VERSION,
+        ),
+        dg.AssetSpec(
+            "quarantine",
+            deps=["raw_instructions", "benchmark_splits"],
+            description="Rows that are not fit to learn from, each with file, position, reason and raw text.",
+            group_name="instructions",
+            owners=[OWNER],
+            kinds={"lancedb"},
+            code_version=CODE_VERSION,
+        ),
+        dg.AssetSpec(
+            "dropped_instructions",
+            deps=["raw_instructions", "benchmark_splits"],
+            description="Sound rows that were left out: exact duplicates (merged), near-duplicates and rows "
+            "contaminated with benchmark text, each with the row it collides with.",
+            group_name="instructions",
+            owners=[OWNER],
+            kinds={"lancedb"},
+            code_version=CODE_VERSION,
+        ),
+    ],
+    check_specs=[
+        dg.AssetCheckSpec(
+            ROWS_BALANCE,
+            asset="instructions",
+            blocking=True,
+            description="rows in = kept + quarantined + merged + dropped",
+        )
+    ],
+    pool="instructions",
+)
+def instructions(
+    context: dg.AssetExecutionContext, config: InstructionsConfig, storage: Storage
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """Sorts raw rows into kept, quarantined and dropped ones."""
+    names = ["instructions", "quarantine", "dropped_instructions"]
+    stage = begin(
+        context,
+        storage,
+        config,
+        asset="instructions",
+        code_version=CODE_VERSION,
+        reads=["raw_instructions", "benchmark_splits"],
+    )
+    raw_ref = stage.upstream["raw_instructions"].table()
+    if again := stage.previous(names):
+        yield from again
+        kept, quarantined, dropped = (
+            int(result.metadata["dagster/row_count"].value)  # type: ignore[index, union-attr, arg-type]
+            for result in again
+        )
+        yield _balance(raw_ref.rows, kept, quarantined, dropped)
+        return
+
+    examples = stage.tables.read(stage.upstream["benchmark_splits"].table())
+    with stage.progress("sorting", raw_ref.rows) as progress:
+        found = sort_rows(
+            (row for batch in stage.tables.batches(raw_ref) for row in batch.to_pylist()),
+            examples.to_pylist(),
+            near_duplicate_threshold=config.near_duplicate_threshold,
+            contamination_ngram=config.contamination_ngram,
+            contamination_threshold=config.contamination_threshold,
+            seed=config.seed,
+            progress=progress,
+        )
+    reasons = Counter(row["reason"] for row in found.dropped)
+    funnel = {
+        "raw": raw_ref.rows,
+        "kept": len(found.kept),
+        "quarantined": len(found.quarantined),
+        "merged (exact duplicates)": reasons["exact_duplicate"],
+        "near-duplicates": reasons["near_duplicate"],
+        "contaminated": reasons["contaminated"],
+    }
+    for record, rows, shown in (
+        (INSTRUCTIONS, found.kept, ["instruction_id", "task", "messages", "origins"]),
+        (QUARANTINE, found.quarantined, ["file", "position", "reason", "detail", "raw_text"]),
+        (DROPPED_INSTRUCTIONS, found.dropped, ["file", "position", "reason", "collides_with", "similarity"]),
+    ):
+        made = pa.Table.from_pylist(rows, schema=record.schema)
+        ref = stage.tables.write(
+            record,
+            made,
+            mode="overwrite",
+            digest=rows_digest(rows),
+            provenance=stage.provenance(record.table),
+        )
+        metadata: dict[str, Any] = {
+            "dagster/row_count": ref.rows,
+            "dagster/column_schema": column_schema(record.schema),
+            "preview": preview(made, shown),
+        }
+        if record is INSTRUCTIONS:
+            metadata["funnel"] = bars(funnel, title="Where the raw rows went", x="rows")
+        if record is QUARANTINE:
+            metadata["reasons"] = table(
+                [
+                    {"reason": reason, "rows": count}
+                    for reason, count in Counter(r["reason"] for r in rows).most_common()
+                ]
+            )
+        if record is DROPPED_INSTRUCTIONS:
+            metadata["reasons"] = table(
+                [{"reason": reason, "rows": count} for reason, count in reasons.most_common()]
+            )
+        yield stage.result([ref], metadata, asset=record.table)
+    yield _balance(raw_ref.rows, len(found.kept), len(found.quarantined), len(found.dropped))
+
+
+def _balance(raw: int, kept: int, quarantined: int, dropped: int) -> dg.AssetCheckResult:
+    """Every raw row is in exactly one of the three tables."""
+    return dg.AssetCheckResult(
+        check_name=ROWS_BALANCE,
+        asset_key="instructions",
+        passed=raw == kept + quarantined + dropped,
+        metadata={"raw": raw, "kept": kept, "quarantined": quarantined, "merged_or_dropped": dropped},
+    )

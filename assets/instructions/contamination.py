@@ -1,0 +1,154 @@
+"""Contamination: instruction rows that hold a benchmark example.
+
+A row and an example are compared by word n-grams, as GPT-3 (Brown et al., 2020, appendix C) did: the
+share of the example's n-grams that occur in the row. Case, punctuation and spacing do not count.
+
+An n-gram that more than `COMMON_EXAMPLES` examples have says which benchmark a text comes from ("which
+of the following statements is true"), not which example: it is left out, unless the example has no
+other. An example of fewer words than an n-gram must occur whole, as consecutive words; one of fewer
+than `FEWEST_WORDS` says too little to be found inside a text and must be the whole row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from assets.instructions.shingles import Hashes, Shingles, Vocabulary, shingles, words
+
+BLOCK = 4096
+"""Rows looked at at once; bounds memory, changes no result."""
+
+COMMON_EXAMPLES = 10
+"""Examples that may share an n-gram before it counts as the benchmark's wording."""
+
+FEWEST_WORDS = 4
+"""Words of the shortest example that is looked for inside longer texts."""
+
+
+@dataclass(frozen=True)
+class Collision:
+    """An instruction row, the example it collides with most, and the share of that one's n-grams found."""
+
+    instruction_id: str
+    example_id: str
+    share: float
+
+
+def contaminated(
+    texts: Sequence[str],
+    ids: Sequence[str],
+    benchmark_texts: Sequence[str],
+    benchmark_ids: Sequence[str],
+    *,
+    n: int = 8,
+    threshold: float = 0.7,
+) -> list[Collision]:
+    """Find the rows that hold at least `threshold` of an example: one collision a row, sorted by its id.
+
+    `benchmark_ids` may repeat: an example given as several texts (its prompt, and its prompt with the
+    response) counts by the one found most. `n` is a number of words, `threshold` a share in (0, 1].
+    Equal shares go to the smallest example id.
+
+    Raises ValueError where arguments do not fit together.
+    """
+    if len(texts) != len(ids) or len(benchmark_texts) != len(benchmark_ids):
+        raise ValueError("every text needs an id")
+    if n < 1 or not 0 < threshold <= 1:
+        raise ValueError("n is at least 1 and threshold in (0, 1]")
+    vocabulary = Vocabulary()
+    # By example id, so that of equal shares the first is the one to name.
+    order = sorted(
+        range(len(benchmark_ids)), key=lambda place: (benchmark_ids[place], benchmark_texts[place])
+    )
+    lists = [words(benchmark_texts[place]) for place in order]
+    examples = [benchmark_ids[place] for place in order]
+    fewest = min(FEWEST_WORDS, n)
+    whole: dict[tuple[str, ...], str] = {}
+    for found, example in zip(lists, examples, strict=True):
+        if 0 < len(found) < fewest:
+            whole.setdefault(tuple(found), example)
+    sizes = sorted({min(len(found), n) for found in lists if len(found) >= fewest})
+    indexes = [_Index(size, n, lists, examples, vocabulary) for size in sizes]
+
+    collisions: list[Collision] = []
+    for start in range(0, len(texts), BLOCK):
+        block = [words(text) for text in texts[start : start + BLOCK]]
+        best: dict[int, tuple[float, str]] = {}
+        for row, found in enumerate(block):
+            if len(found) < fewest and tuple(found) in whole:
+                best[row] = (-1.0, whole[tuple(found)])
+        for index in indexes:
+            for row, example, share in index.shares(shingles(block, index.size, vocabulary), threshold):
+                best[row] = min(best.get(row, (0.0, "")), (-share, example))
+        collisions += [Collision(ids[start + row], example, -share) for row, (share, example) in best.items()]
+    return sorted(collisions, key=lambda collision: collision.instruction_id)
+
+
+class _Index:
+    """The n-grams of one size of all benchmark texts, and which texts have them."""
+
+    def __init__(
+        self,
+        size: int,
+        n: int,
+        lists: Sequence[Sequence[str]],
+        examples: Sequence[str],
+        vocabulary: Vocabulary,
+    ) -> None:
+        """`lists` are the words of the texts, `examples` their ids; those of another size are passed over."""
+        self.size = size
+        chosen = [place for place, found in enumerate(lists) if min(len(found), n) == size]
+        self.examples = [examples[place] for place in chosen]
+        numbers = {example: number for number, example in enumerate(dict.fromkeys(self.examples))}
+        example_of = np.array([numbers[example] for example in self.examples], dtype=np.int64)
+        part = shingles([lists[place] for place in chosen], size, vocabulary)
+        pairs = _pairs(part.hashes, np.repeat(np.arange(len(chosen)), np.diff(part.offsets)))
+        grams, texts = pairs["gram"], pairs["text"]
+        known, which = np.unique(grams, return_inverse=True)
+        per_example = np.unique(np.stack([which, example_of[texts]]), axis=1)
+        spread = np.bincount(per_example[0], minlength=len(known))
+        rare = spread[which] <= COMMON_EXAMPLES
+        counted = rare | (np.bincount(texts[rare], minlength=len(chosen)) == 0)[texts]
+        self.totals = np.bincount(texts[counted], minlength=len(chosen))
+        self.texts = texts[counted]
+        self.known, self.starts, self.counts = np.unique(
+            grams[counted], return_index=True, return_counts=True
+        )
+        # A table by the low bits of a hash turns most n-grams of clean rows away without a search.
+        self.mask = np.uint64((1 << max(16, (32 * len(self.known)).bit_length())) - 1)
+        self.table = np.zeros(int(self.mask) + 1, dtype=np.bool_)
+        self.table[self.known & self.mask] = True
+
+    def shares(self, rows: Shingles, threshold: float) -> list[tuple[int, str, float]]:
+        """(row, example id, share) of each row that reaches the threshold: the largest share of each."""
+        maybe = np.flatnonzero(self.table[rows.hashes & self.mask])
+        found = np.searchsorted(self.known, rows.hashes[maybe])
+        found = np.minimum(found, len(self.known) - 1)
+        hit = self.known[found] == rows.hashes[maybe]
+        row_of = np.searchsorted(rows.offsets, maybe[hit], side="right") - 1
+        pairs = _pairs(found[hit].astype(np.uint64), row_of)
+        gram, row = pairs["gram"].astype(np.int64), pairs["text"]
+        counts = self.counts[gram]
+        within = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        text = self.texts[np.repeat(self.starts[gram], counts) + within]
+        keys, common = np.unique(np.repeat(row, counts) * len(self.totals) + text, return_counts=True)
+        row, text = keys // len(self.totals), keys % len(self.totals)
+        share = common / self.totals[text]
+        order = np.lexsort((text, -share, row))
+        _, first = np.unique(row[order], return_index=True)
+        best = order[first]
+        best = best[share[best] >= threshold]
+        return [(int(row[at]), self.examples[text[at]], float(share[at])) for at in best]
+
+
+def _pairs(grams: Hashes, texts: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+    """Each n-gram of each text once, sorted by n-gram and text."""
+    pairs = np.empty(len(grams), dtype=[("gram", np.uint64), ("text", np.int64)])
+    pairs["gram"], pairs["text"] = grams, texts
+    order = np.lexsort((texts, grams))
+    pairs = pairs[order]
+    new = np.ones(len(pairs), dtype=np.bool_)
+    new[1:] = (pairs["gram"][1:] != pairs["gram"][:-1]) | (pairs["text"][1:] != pairs["text"][:-1])
+    return pairs[new]

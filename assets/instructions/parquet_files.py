@@ -1,0 +1,149 @@
+"""Rows of Parquet files, streamed. Types are checked before the first row, text in every batch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from assets.instructions.json_rows import check_value
+from assets.instructions.rows import Limits, ParsedRow, RowProblem, problem_row
+from resources.errors import SultanaError
+from resources.text import escape_terminal
+
+_BATCH_BYTES = 16 << 20
+_BATCH_ROWS = 2048
+
+TEXT_COLUMNS = frozenset(
+    {
+        "instruction",
+        "input",
+        "output",
+        "prompt",
+        "completion",
+        "response",
+        "question",
+        "definition",
+        "context",
+    }
+)
+CHAT_COLUMNS = frozenset({"messages", "conversations", "conversation"})
+
+
+def parquet_rows(path: Path, name: str, limits: Limits) -> Iterator[ParsedRow]:
+    """Rows of a Parquet file. Columns that are neither text nor numbers nor lists of them are left out.
+
+    Raises SultanaError for a damaged file, and for a column of text or turns that holds something else.
+    """
+    try:
+        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+            columns = _columns(file.schema_arrow, name)
+            metadata = file.metadata
+            groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+            if max(groups, default=0) > limits.unpacked_bytes:
+                raise SultanaError(
+                    f"A row group of {name} has more than {limits.unpacked_bytes:,} bytes",
+                    "Write the file with smaller row groups",
+                )
+            each = sum(groups) // max(metadata.num_rows, 1)
+            size = max(16, min(_BATCH_ROWS, _BATCH_BYTES // max(each, 1)))
+            position = 0
+            for batch in file.iter_batches(batch_size=size, columns=columns):
+                for value, problem in _values(batch, limits):
+                    position += 1
+                    if problem is None:
+                        yield ParsedRow(position, -1, value, None, None, b"")
+                    else:
+                        yield problem_row(position, -1, problem.reason, problem.detail, b"")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Arrow reports damage as an OSError without a number; with one, it is the machine's.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise SultanaError(
+            f"{name} is a damaged Parquet file: {escape_terminal(str(error), 200)}",
+            "Fetch or write it again, and compare its checksum with the original's",
+        ) from error
+
+
+def _values(
+    batch: pa.RecordBatch, limits: Limits
+) -> Iterator[tuple[dict[str, Any] | None, RowProblem | None]]:
+    try:
+        # Reading alone does not look at text: invalid UTF-8 would be found when the row is stored.
+        batch.validate(full=True)
+        rows: Iterator[dict[str, Any] | None] = iter(batch.to_pylist())
+    except pa.ArrowInvalid:
+        rows = (_valid_row(batch.slice(row, 1)) for row in range(batch.num_rows))
+    for row in rows:
+        if row is None:
+            yield None, RowProblem("invalid_utf8", "a text column holds bytes that are not UTF-8")
+            continue
+        try:
+            check_value(row, limits)
+        except RowProblem as problem:
+            yield None, problem
+        else:
+            yield row, None
+
+
+def _valid_row(row: pa.RecordBatch) -> dict[str, Any] | None:
+    try:
+        # Copied, because validation looks at the whole buffer behind a slice.
+        alone = row.take(pa.array([0]))
+        alone.validate(full=True)
+    except pa.ArrowInvalid:
+        return None
+    return alone.to_pylist()[0]
+
+
+def _columns(schema: pa.Schema, name: str) -> list[str]:
+    twice = sorted({one for one in schema.names if schema.names.count(one) > 1})
+    if twice:
+        raise SultanaError(
+            f"{name} has two columns named '{escape_terminal(twice[0], 60)}'",
+            "Give every column a name of its own",
+        )
+    for field in schema:
+        kind = field.type
+        if pa.types.is_null(kind):
+            continue
+        expected = None
+        if field.name in CHAT_COLUMNS and not (_is_list(kind) and pa.types.is_struct(kind.value_type)):
+            expected = "a list of turns (structs)"
+        elif field.name in TEXT_COLUMNS and not (
+            _is_text(kind)
+            or (_is_list(kind) and (_is_text(kind.value_type) or pa.types.is_struct(kind.value_type)))
+            or (field.name == "question" and pa.types.is_struct(kind))
+        ):
+            expected = "text"
+        if expected:
+            raise SultanaError(
+                f"Column '{field.name}' of {name} holds {kind}, expected {expected}",
+                "Convert or rename the column",
+            )
+    return [field.name for field in schema if _is_plain(field.type)]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if _is_list(kind):
+        return _is_plain(kind.value_type)
+    if pa.types.is_struct(kind):
+        return all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
+    return (
+        _is_text(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    )

@@ -1,0 +1,1 @@
+"""The starter corpus: generated, licence-free instructions with planted, marked faults."""

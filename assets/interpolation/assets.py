@@ -1,0 +1,129 @@
+"""The door of the stage `interpolation`: MDIT recipes."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import dagster as dg
+import numpy as np
+import pyarrow.compute as pc
+
+from assets.interpolation.config import InterpolationConfig
+from assets.materialization import OWNER, Stage, begin, table_of
+from assets.presentation import column_schema, plot, preview, table
+from assets.records import INTERPOLATED_INSTRUCTIONS, rows_digest
+from resources.definitions import Storage
+from resources.tables import TableRef
+
+CODE_VERSION = "1"
+RECIPES_SOUND = "recipes_are_sound"
+
+
+@dg.asset(
+    deps=["instructions", "instruction_embeddings"],
+    group_name="interpolation",
+    owners=[OWNER],
+    kinds={"lancedb"},
+    code_version=CODE_VERSION,
+    pool="interpolated_instructions",
+    check_specs=[
+        dg.AssetCheckSpec(
+            RECIPES_SOUND,
+            asset="interpolated_instructions",
+            blocking=True,
+            description="Both parents are instructions, they differ, and λ lies in [0, 1].",
+        )
+    ],
+)
+def interpolated_instructions(
+    context: dg.AssetExecutionContext, config: InterpolationConfig, storage: Storage
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    """MDIT interpolations (arXiv 2504.07288, section 3) as recipes: two parents and λ from Beta(α, α).
+
+    A recipe is mixed at training time, exactly, from the tokens of its parents; no tensor is stored.
+    """
+    stage = begin(
+        context,
+        storage,
+        config,
+        asset="interpolated_instructions",
+        code_version=CODE_VERSION,
+        reads=["instructions", "instruction_embeddings"],
+    )
+    instructions = stage.upstream["instructions"].table()
+    again = stage.previous(["interpolated_instructions"])
+    if again:
+        yield again[0]
+        yield _check(stage, table_of(again[0]), instructions)
+        return
+
+    from assets.embeddings.vectors import vectors_of
+    from assets.interpolation.recipes import draw_recipes
+    from assets.interpolation.tasks import assign_tasks
+
+    rows = stage.tables.read(instructions, columns=["instruction_id", "task"])
+    ids = rows["instruction_id"].to_pylist()
+    labels = rows["task"].to_pylist()
+    vectors = None
+    if config.task_by.value == "clusters" or any(label is None for label in labels):
+        vectors = vectors_of(stage.tables, stage.upstream["instruction_embeddings"].table(), ids)
+    tasks = assign_tasks(
+        ids, labels, vectors, task_by=config.task_by.value, clusters=config.task_clusters, seed=config.seed
+    )
+    with stage.progress("drawing recipes", config.count, "recipes") as progress:
+        recipes = draw_recipes(
+            ids,
+            tasks,
+            count=config.count,
+            alpha=config.alpha,
+            pairing=config.pairing.value,
+            sampling=config.sampling.value,
+            seed=config.seed,
+        )
+        progress.to(recipes.num_rows)
+    ref = stage.tables.write(
+        INTERPOLATED_INSTRUCTIONS,
+        recipes,
+        mode="overwrite",
+        digest=rows_digest(recipes["recipe_id"].to_pylist()),
+        provenance=stage.provenance(),
+    )
+    weights = recipes["lambda"].to_numpy()
+    pairs = Counter(zip(recipes["task_a"].to_pylist(), recipes["task_b"].to_pylist(), strict=True))
+    yield stage.result(
+        [ref],
+        {
+            "dagster/row_count": ref.rows,
+            "dagster/column_schema": column_schema(INTERPOLATED_INSTRUCTIONS.schema),
+            "tasks": len(set(tasks)),
+            "mean_lambda": float(np.mean(weights)) if len(weights) else 0.0,
+            "preview": preview(recipes, ["parent_a", "parent_b", "lambda", "task_a", "task_b"]),
+            "commonest_pairs": table(
+                [{"task_a": a, "task_b": b, "recipes": count} for (a, b), count in pairs.most_common(8)]
+            ),
+            "lambda": plot(
+                lambda axes: axes.hist(weights, bins=40, range=(0, 1)),
+                title=f"λ of {len(weights):,} recipes, drawn from Beta({config.alpha:g}, {config.alpha:g})",
+                x="λ",
+                y="recipes",
+            ),
+        },
+    )
+    yield _check(stage, ref, instructions)
+
+
+def _check(stage: Stage, ref: TableRef, instructions: TableRef) -> dg.AssetCheckResult:
+    recipes = stage.tables.read(ref, columns=["parent_a", "parent_b", "lambda"])
+    known = stage.tables.read(instructions, columns=["instruction_id"])["instruction_id"].combine_chunks()
+    orphans = sum(
+        recipes.num_rows - pc.sum(pc.is_in(recipes[side], value_set=known)).as_py()
+        for side in ("parent_a", "parent_b")
+        if recipes.num_rows
+    )
+    same = pc.sum(pc.equal(recipes["parent_a"], recipes["parent_b"])).as_py() or 0
+    outside = sum(not 0 <= one <= 1 for one in recipes["lambda"].to_pylist())
+    return dg.AssetCheckResult(
+        check_name=RECIPES_SOUND,
+        asset_key="interpolated_instructions",
+        passed=orphans == 0 and same == 0 and outside == 0,
+        metadata={"unknown_parents": orphans, "equal_parents": same, "lambda_outside_0_1": outside},
+    )

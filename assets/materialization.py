@@ -1,0 +1,322 @@
+"""What every asset does at its door: find its inputs, tell whether they changed, and record what it made.
+
+A materialization carries one JSON record (`LINEAGE`): configuration, code version, the exact upstream
+materializations by their place in Dagster's event log, and the Lance versions it refers to. Audits and
+reuse read that record and nothing else. An asset whose inputs digest equals that of its last
+materialization is not made again: the same materialization is recorded once more.
+"""
+
+import functools
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.records import digest
+from resources.definitions import Storage
+from resources.environment import apply_safe_defaults, die_with_parent
+from resources.errors import SultanaError
+from resources.progress import stage_began, stage_ended, track
+from resources.tables import LanceTables, Provenance, TableRef
+
+LINEAGE = "sultana/lineage"
+OWNER = "team:sultana"
+PACKAGES = (
+    "dagster",
+    "lancedb",
+    "pylance",
+    "mlflow",
+    "torch",
+    "transformers",
+    "peft",
+    "pyarrow",
+    "scikit-learn",
+)
+
+
+@dataclass(frozen=True)
+class Materialized:
+    """One materialization in Dagster's event log, as Sultana recorded it."""
+
+    asset: str
+    partition: str | None
+    storage_id: int
+    run_id: str
+    timestamp: float
+    data_version: str
+    record: Mapping[str, Any]
+    metadata: Mapping[str, dg.MetadataValue]
+
+    def table(self, name: str | None = None) -> TableRef:
+        """The Lance version that this materialization refers to; `name` where there are several."""
+        tables = self.record["tables"]
+        return TableRef.from_json(tables[name] if name else next(iter(tables.values())))
+
+    def pointer(self) -> dict[str, Any]:
+        """What another record stores to name this materialization."""
+        return {
+            "asset": self.asset,
+            "partition": self.partition,
+            "storage_id": self.storage_id,
+            "run_id": self.run_id,
+            "data_version": self.data_version,
+        }
+
+
+def table_of(result: dg.MaterializeResult, name: str | None = None) -> TableRef:
+    """The Lance version that a result refers to; `name` where there are several."""
+    record = result.metadata[LINEAGE].value  # type: ignore[index, union-attr]
+    tables: Mapping[str, Any] = record["tables"]  # type: ignore[index, call-overload, assignment]
+    return TableRef.from_json(tables[name] if name else next(iter(tables.values())))
+
+
+def materializations(
+    instance: dg.DagsterInstance, asset: str, partition: str | None = None, storage_id: int | None = None
+) -> list[Materialized]:
+    """The newest materialization (or the one at `storage_id`) of an asset or of one of its partitions."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(asset),
+            asset_partitions=[partition] if partition else None,
+            storage_ids=[storage_id] if storage_id is not None else None,
+        ),
+        limit=1,
+    ).records
+    found = []
+    for one in records:
+        event = one.asset_materialization
+        if event is None or LINEAGE not in event.metadata:
+            continue
+        found.append(
+            Materialized(
+                asset=asset,
+                partition=one.partition_key,
+                storage_id=one.storage_id,
+                run_id=one.run_id,
+                timestamp=one.timestamp,
+                data_version=(event.tags or {})["dagster/data_version"],
+                record=event.metadata[LINEAGE].value,  # type: ignore[arg-type]
+                metadata=event.metadata,
+            )
+        )
+    return found
+
+
+def require(instance: dg.DagsterInstance, asset: str, partition: str | None = None) -> Materialized:
+    """The newest materialization of an asset, or a SultanaError that says to make it first."""
+    found = materializations(instance, asset, partition)
+    if not found:
+        where = f" for partition {partition}" if partition else ""
+        raise SultanaError(
+            f"The asset '{asset}'{where} has not been materialized yet",
+            f"Materialize '{asset}' first, or run: sultana run --to {asset}",
+        )
+    return found[0]
+
+
+def follow(instance: dg.DagsterInstance, made: Materialized, asset: str) -> Materialized:
+    """The very materialization of `asset` that `made` was made from, however much has come since."""
+    pointer = made.record["upstream"][asset]
+    found = materializations(instance, asset, pointer["partition"], pointer["storage_id"])
+    if not found:
+        raise SultanaError(
+            f"Dagster no longer knows the materialization of '{asset}' that '{made.asset}' was made from",
+            f"Materialize '{made.asset}' again",
+        )
+    return found[0]
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """Git commit and state of the code, Python and package versions: what the run was made with."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changes = git("status", "--porcelain")
+    return {
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_dirty": None if changes is None else bool(changes),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+@dataclass
+class Stage:
+    """One materialization in the making."""
+
+    context: dg.AssetExecutionContext
+    storage: Storage
+    asset: str
+    partition: str | None
+    code_version: str
+    configuration: dict[str, Any]
+    settings: dict[str, Any]
+    upstream: dict[str, Materialized]
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def title(self) -> str:
+        """Asset and partition, for people."""
+        return f"{self.asset} {self.partition}" if self.partition else self.asset
+
+    @property
+    def inputs_digest(self) -> str:
+        """Hash of everything the result depends on: code version, configuration, settings, upstream data."""
+        return digest(
+            {
+                "asset": self.asset,
+                "partition": self.partition,
+                "code_version": self.code_version,
+                "configuration": self.configuration,
+                "settings": self.settings,
+                "upstream": {name: one.data_version for name, one in self.upstream.items()},
+            }
+        )
+
+    @functools.cached_property
+    def tables(self) -> LanceTables:
+        """The Lance tables, fenced: a run that has ended cannot commit."""
+        return self.storage.tables(fence=self.fence)
+
+    def fence(self) -> None:
+        """Raises SultanaError when this run has already ended (it was killed or cancelled)."""
+        run = self.context.instance.get_run_by_id(self.context.run_id)
+        if run is not None and run.is_finished:
+            raise SultanaError(
+                f"Run {self.context.run_id} has already ended, so its step '{self.asset}' may not commit",
+                "Nothing was written; start the run again",
+            )
+
+    def provenance(self, table: str | None = None) -> Provenance:
+        """Run, asset and idempotency key that go into a Lance commit."""
+        return Provenance(
+            run_id=self.context.run_id,
+            asset_key=table or self.asset,
+            idempotency_key=digest([self.inputs_digest, table or self.asset])[:32],
+        )
+
+    def progress(self, label: str, total: float | None, unit: str = "rows") -> Any:
+        """A context manager that shows progress; see `resources.progress.track`."""
+        return track(f"{self.asset}: {label}", total, unit, self.context.log.info)
+
+    def previous(self, assets: Sequence[str]) -> list[dg.MaterializeResult] | None:
+        """The last materialization of each of `assets` again, if made from these very inputs; else None."""
+        results: list[dg.MaterializeResult] = []
+        for asset in assets:
+            found = materializations(self.context.instance, asset, self.partition)
+            if not found or found[0].record["inputs_digest"] != self.inputs_digest:
+                return None
+            last = found[0]
+            made_by = last.record["made_by_run"]
+            self.context.log.info(f"{asset}: nothing it depends on has changed; reused from run {made_by}")
+            metadata = {name: value for name, value in last.metadata.items() if name != "reused_from_run"}
+            results.append(
+                dg.MaterializeResult(
+                    asset_key=asset,
+                    metadata={
+                        **metadata,
+                        "reused_from_run": dg.MetadataValue.dagster_run(made_by),
+                    },
+                    data_version=dg.DataVersion(last.data_version),
+                )
+            )
+        stage_ended(self.title, "unchanged, reused")
+        return results
+
+    def result(
+        self,
+        tables: Sequence[TableRef],
+        metadata: Mapping[str, Any],
+        *,
+        asset: str | None = None,
+        content: str | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> dg.MaterializeResult:
+        """The materialization to return.
+
+        `content` is the digest of what was made where no table holds it; `facts` are further entries of
+        the lineage record (hashes, model versions), as JSON values.
+        """
+        content = content or digest([ref.digest for ref in tables])
+        name = asset or self.asset
+        record = {
+            "asset": name,
+            "partition": self.partition,
+            "inputs_digest": self.inputs_digest,
+            "code_version": self.code_version,
+            "configuration": self.configuration,
+            "settings": self.settings,
+            "upstream": {key: one.pointer() for key, one in self.upstream.items()},
+            "tables": {ref.table: ref.to_json() for ref in tables},
+            "content_digest": content,
+            "made_by_run": self.context.run_id,
+            "environment": environment(),
+            "facts": dict(facts or {}),
+        }
+        shown: dict[str, Any] = {
+            "seconds": round(time.monotonic() - self.started, 2),
+            **metadata,
+            LINEAGE: dg.MetadataValue.json(record),
+        }
+        if tables:
+            shown["dagster/uri"] = str(self.storage.path("lance") / f"{tables[0].table}.lance")
+            shown["lance_version"] = tables[0].version
+            shown["lance_tag"] = tables[0].tag
+        seconds = time.monotonic() - self.started
+        rows = f"{sum(ref.rows for ref in tables):,} rows, " if tables else ""
+        stage_ended(f"{name} {self.partition}" if self.partition else name, f"{rows}{seconds:,.1f} s")
+        version_of_data = digest([content, self.configuration, self.settings.get("seed")])
+        return dg.MaterializeResult(
+            asset_key=name, metadata=shown, data_version=dg.DataVersion(version_of_data[:32])
+        )
+
+
+def begin(
+    context: dg.AssetExecutionContext,
+    storage: Storage,
+    config: dg.Config,
+    *,
+    asset: str,
+    code_version: str,
+    reads: Sequence[str] = (),
+    reads_partition: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Stage:
+    """Opens a stage: safe environment, upstream materializations, configuration.
+
+    `reads` names unpartitioned upstream assets, `reads_partition` those of this run's own partition;
+    `settings` is what else the result depends on (file hashes, a model's fingerprint), as JSON values.
+    Raises SultanaError where an upstream asset has no materialization.
+    """
+    apply_safe_defaults()
+    die_with_parent()
+    partition = str(context.partition_key) if context.has_partition_key else None
+    stage_began(f"{asset} {partition}" if partition else asset)
+    upstream = {name: require(context.instance, name) for name in reads}
+    upstream |= {name: require(context.instance, name, partition) for name in reads_partition}
+    return Stage(
+        context=context,
+        storage=storage,
+        asset=asset,
+        partition=partition,
+        code_version=code_version,
+        configuration=config.model_dump(mode="json"),
+        settings=dict(settings or {}),
+        upstream=upstream,
+    )

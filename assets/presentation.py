@@ -1,0 +1,116 @@
+"""What a materialization shows: preview tables, column schemas and plots, as Dagster metadata.
+
+Text from rows is data: control and direction characters are made visible before it is shown.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pyarrow as pa
+
+from resources.text import escape_terminal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PREVIEW_ROWS = 8
+PREVIEW_CHARACTERS = 240
+COLOURS = ("#5b3a8c", "#d98e04", "#2a7f62", "#b03a48", "#3a6ea5", "#8a8a8a")
+
+
+def cell(value: Any) -> str | int | float | bool | None:
+    """A value as a table cell: numbers as they are, text escaped and cut, conversations as turns."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
+        value = " | ".join(f"{turn['role']}: {turn['content']}" for turn in value)
+    elif isinstance(value, list) and value and isinstance(value[0], dict) and "file" in value[0]:
+        value = ", ".join(f"{origin['file']}:{origin['position']}" for origin in value)
+    return escape_terminal(str(value), PREVIEW_CHARACTERS)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
+    """Rows (all with the same keys) as a table in the Dagster UI."""
+    records = [dg.TableRecord({name: cell(value) for name, value in row.items()}) for row in rows]
+    if not records:
+        return dg.MetadataValue.text("no rows")
+    return dg.MetadataValue.table(
+        records=records, schema=dg.TableSchema([dg.TableColumn(name) for name in records[0].data])
+    )
+
+
+def preview(rows: pa.Table, columns: Sequence[str] | None = None) -> dg.MetadataValue:
+    """The first rows of an Arrow table."""
+    shown = rows.select(list(columns)) if columns else rows
+    return table(shown.slice(0, PREVIEW_ROWS).to_pylist())
+
+
+def column_schema(schema: pa.Schema) -> dg.MetadataValue:
+    """An Arrow schema as Dagster's column schema."""
+    columns = [
+        dg.TableColumn(
+            one.name, type=str(one.type), constraints=dg.TableColumnConstraints(nullable=one.nullable)
+        )
+        for one in schema
+    ]
+    return dg.MetadataValue.table_schema(dg.TableSchema(columns))
+
+
+def plot(
+    draw: Callable[["Axes"], object],
+    *,
+    title: str,
+    x: str = "",
+    y: str = "",
+    size: tuple[float, float] = (7.2, 3.6),
+) -> dg.MetadataValue:
+    """A plot that `draw` makes on one set of axes, as a PNG inside Markdown metadata."""
+    return dg.MetadataValue.md(
+        f"![{title}](data:image/png;base64,{base64.b64encode(png(draw, title, x, y, size)).decode()})"
+    )
+
+
+def png(draw: Callable[["Axes"], object], title: str, x: str, y: str, size: tuple[float, float]) -> bytes:
+    """The bytes of a PNG of one plot; `size` in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set_prop_cycle(color=COLOURS)
+    axes.spines[["top", "right"]].set_visible(False)
+    draw(axes)
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        axes.legend(handles, labels, frameon=False, fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def bars(counts: Mapping[str, float], *, title: str, x: str, most: int = 24) -> dg.MetadataValue:
+    """Horizontal bars, largest first; what is beyond `most` bars is summed up as one."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    if len(ordered) > most:
+        rest = sum(count for _, count in ordered[most:])
+        ordered = [*ordered[:most], (f"{len(ordered) - most} others", rest)]
+    names = [escape_terminal(name, 40) for name, _ in ordered][::-1]
+    values = [count for _, count in ordered][::-1]
+
+    def draw(axes: "Axes") -> None:
+        axes.barh(range(len(names)), values, color=COLOURS[0])
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        for place, value in enumerate(values):
+            axes.text(value, place, f" {value:,.6g}", va="center", fontsize=8)
+        axes.margins(x=0.12)
+
+    return plot(draw, title=title, x=x, size=(7.2, 1.0 + 0.24 * len(names)))

@@ -1,0 +1,288 @@
+"""The data dictionary: one Arrow schema per Lance table, and the identity of a row.
+
+Read this file first. Every table that Sultana stores is declared here, with its key. A row is
+identified by the hash of its canonical content, never by a position; a position is stored only to
+say where in a source file a row was found.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+ROLES = ("system", "user", "assistant")
+SPLITS = ("reward", "early_stopping", "test")
+KINDS = ("original", "interpolated")
+ID_LENGTH = 32
+"""Hexadecimal digits of an id: the first 128 bits of a SHA-256."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A Lance table: its name, its Arrow schema and the column that identifies a row."""
+
+    table: str
+    key: str
+    schema: pa.Schema
+
+
+def _text(name: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=nullable)
+
+
+def _number(name: str, kind: pa.DataType, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable)
+
+
+MESSAGE = pa.struct([_text("role"), _text("content")])
+ORIGIN = pa.struct(
+    [
+        _text("origin_id"),
+        _text("source"),
+        _text("file"),
+        _text("file_sha256"),
+        _number("position", pa.int64()),
+        _text("licence", nullable=True),
+    ]
+)
+
+RAW_INSTRUCTIONS = Record(
+    "raw_instructions",
+    "origin_id",
+    pa.schema(
+        [
+            _text("origin_id"),  # hash of file content, position and row content
+            _text("instruction_id", nullable=True),  # null where the row could not be read
+            _text("source"),
+            _text("file"),
+            _text("file_sha256"),
+            _number("position", pa.int64()),  # line (text formats) or row (Parquet), from 1
+            _text("licence", nullable=True),
+            _text("task", nullable=True),
+            pa.field("messages", pa.list_(MESSAGE), nullable=True),
+            _text("problem", nullable=True),  # why the row could not be read; null where it could
+            _text("problem_detail", nullable=True),
+            _text("raw_text", nullable=True),  # escaped and cut; only where there is a problem
+        ]
+    ),
+)
+
+INSTRUCTIONS = Record(
+    "instructions",
+    "instruction_id",
+    pa.schema(
+        [
+            _text("instruction_id"),
+            _text("task", nullable=True),
+            pa.field("messages", pa.list_(MESSAGE), nullable=False),
+            pa.field("origins", pa.list_(ORIGIN), nullable=False),  # every exact duplicate's origin
+        ]
+    ),
+)
+
+QUARANTINE = Record(
+    "quarantine",
+    "origin_id",
+    pa.schema(
+        [
+            _text("origin_id"),
+            _text("source"),
+            _text("file"),
+            _text("file_sha256"),
+            _number("position", pa.int64()),
+            _text("reason"),
+            _text("detail"),
+            _text("raw_text"),  # escaped and cut
+        ]
+    ),
+)
+
+DROPPED_INSTRUCTIONS = Record(
+    "dropped_instructions",
+    "origin_id",
+    pa.schema(
+        [
+            _text("origin_id"),
+            _text("instruction_id"),
+            _text("reason"),  # exact_duplicate, near_duplicate or contaminated
+            _text("collides_with"),  # an instruction_id, or an example_id where contaminated
+            _number("similarity", pa.float64()),  # Jaccard index, or share of n-grams found
+            _text("source"),
+            _text("file"),
+            _number("position", pa.int64()),
+        ]
+    ),
+)
+
+BENCHMARK_SPLITS = Record(
+    "benchmark_splits",
+    "example_id",
+    pa.schema(
+        [
+            _text("example_id"),
+            _text("split"),  # one of SPLITS
+            _text("task"),
+            pa.field("messages", pa.list_(MESSAGE), nullable=False),  # the prompt; ends with a user turn
+            _text("response"),  # the reference response, the text whose loss is measured
+            _text("answer", nullable=True),  # what exact match compares; null: loss only
+            _text("source"),
+            _text("file"),
+            _number("position", pa.int64()),
+        ]
+    ),
+)
+
+INTERPOLATED_INSTRUCTIONS = Record(
+    "interpolated_instructions",
+    "recipe_id",
+    pa.schema(
+        [
+            _text("recipe_id"),
+            _text("parent_a"),  # instruction_id
+            _text("parent_b"),
+            _number("lambda", pa.float64()),  # weight of parent_a; parent_b has 1 - lambda
+            _number("seed", pa.int64()),
+            _number("layer", pa.int32()),  # 0: the embedding layer
+            _text("alignment"),
+            _text("task_a"),
+            _text("task_b"),
+        ]
+    ),
+)
+
+DIVERSITY_CLUSTERS = Record(
+    "diversity_clusters",
+    "row_id",
+    pa.schema(
+        [
+            _text("row_id"),  # an instruction_id or a recipe_id
+            _text("kind"),  # original or interpolated
+            _number("cluster", pa.int32()),
+            _number("distance", pa.float32()),  # Euclidean, to the centroid of unit vectors
+            _number("density", pa.float32()),  # mean cosine to the nearest neighbours in the cluster
+            _number("rank", pa.int32()),  # place in its cluster, most representative first
+            _number("representative", pa.bool_()),
+        ]
+    ),
+)
+
+CURRICULUM = Record(
+    "curriculum",
+    "entry_id",
+    pa.schema(
+        [
+            _text("entry_id"),  # curriculum_id:step:slot
+            _text("curriculum_id"),
+            _text("strategy"),
+            _number("seed", pa.int64()),
+            _number("step", pa.int32()),  # optimizer step, from 0
+            _number("slot", pa.int32()),  # place in the batch, from 0
+            _text("row_id"),
+            _text("kind"),
+            _number("cluster", pa.int32()),
+            _number("score", pa.float64()),  # what the strategy ranked by
+            _number("weight", pa.float64()),  # weight of the row's loss
+            _text("reason"),
+            _text("policy_sha256"),  # the policy's weights, or the strategy's code version
+        ]
+    ),
+)
+
+EVALUATIONS = Record(
+    "evaluations",
+    "evaluation_id",
+    pa.schema(
+        [
+            _text("evaluation_id"),
+            _text("checkpoint_id"),  # or the base model's fingerprint
+            _text("model"),  # registered name and version, or the base model's name
+            _text("strategy"),  # "base" for the base model
+            _number("seed", pa.int64()),
+            _text("split"),
+            _text("task"),
+            _text("metric"),  # loss or accuracy
+            _number("value", pa.float64()),
+            _number("examples", pa.int64()),
+        ]
+    ),
+)
+
+
+def embeddings_record(fingerprint: str, dimension: int) -> Record:
+    """The table of one embedder: a table each, since a vector column has one length.
+
+    `fingerprint` is the embedder's hash (hexadecimal), `dimension` the length of its vectors.
+    """
+    return Record(
+        f"instruction_embeddings_{fingerprint[:12]}",
+        "instruction_id",
+        pa.schema(
+            [
+                _text("instruction_id"),
+                pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
+            ]
+        ),
+    )
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hexadecimal, 64 digits) of a JSON value with sorted keys."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def canonical_text(text: str) -> str:
+    """NFC, newlines as `\\n`, no white space at the ends. NFKC would forge control tokens."""
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+
+
+def instruction_id(messages: Sequence[Mapping[str, str]]) -> str:
+    """The id of a conversation: a hash of its roles and canonical contents, in order."""
+    turns = [[message["role"], canonical_text(message["content"])] for message in messages]
+    return digest(turns)[:ID_LENGTH]
+
+
+def origin_id(file_sha256: str, position: int, content: str) -> str:
+    """The id of one row of one file: its file's hash, its position there and a hash of its content."""
+    return digest([file_sha256, position, content])[:ID_LENGTH]
+
+
+def example_id(split: str, prompt: Sequence[Mapping[str, str]], response: str) -> str:
+    """The id of a benchmark example."""
+    turns = [[message["role"], canonical_text(message["content"])] for message in prompt]
+    return digest([split, turns, canonical_text(response)])[:ID_LENGTH]
+
+
+def recipe_id(parent_a: str, parent_b: str, weight: float, seed: int, layer: int, alignment: str) -> str:
+    """The id of an interpolated row: a hash of its recipe. `weight` is λ, the weight of `parent_a`."""
+    return digest([parent_a, parent_b, weight, seed, layer, alignment])[:ID_LENGTH]
+
+
+class RowsDigest:
+    """SHA-256 of a set of rows, whatever their order, as they stream by. Holds 32 bytes a row."""
+
+    def __init__(self) -> None:
+        self._hashes = bytearray()
+
+    def add(self, row: Any) -> None:
+        """Adds one row, a JSON value."""
+        self._hashes += hashlib.sha256(orjson.dumps(row, option=orjson.OPT_SORT_KEYS)).digest()
+
+    def hexdigest(self) -> str:
+        """The digest of all rows added so far: 64 hexadecimal digits."""
+        hashes = memoryview(self._hashes)
+        root = hashlib.sha256()
+        for one in sorted(bytes(hashes[start : start + 32]) for start in range(0, len(hashes), 32)):
+            root.update(one)
+        return root.hexdigest()
+
+
+def rows_digest(rows: Iterable[Any]) -> str:
+    """SHA-256 of a set of rows, whatever their order."""
+    found = RowsDigest()
+    for row in rows:
+        found.add(row)
+    return found.hexdigest()

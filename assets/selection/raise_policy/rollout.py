@@ -1,0 +1,98 @@
+"""An episode: one training run from the first weights, its rows chosen by the policy (RAISE Algorithm 2)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from assets.selection.raise_policy.acquisition import AcquisitionFunction
+from assets.selection.raise_policy.config import RaiseConfig
+from assets.selection.raise_policy.select import Batch, select
+from assets.selection.raise_policy.state import stage_features
+from resources.errors import SultanaError
+
+
+class Environment(Protocol):
+    """A training run that can be started again and that tells its performance after each step.
+
+    Performance is higher when better (RAISE: minus the loss on the reward split). Both calls must be
+    deterministic, and a reset must bring back weights, optimizer and schedule.
+    """
+
+    def reset(self) -> float:
+        """Back to M_0; returns P_0."""
+        ...
+
+    def step(self, rows: Sequence[int]) -> float:
+        """One optimizer step on the pool's rows at these positions; returns P_t."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """What a training run left behind; states are kept by reference (`state.py` derives them)."""
+
+    performances: tuple[float, ...]  # P_0 ... P_T
+    batches: tuple[Batch, ...]  # T
+
+    @property
+    def actions(self) -> Tensor:
+        """Positions selected, (T, B) int64."""
+        return torch.stack([batch.rows for batch in self.batches])
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """log p_old of the rows selected, (T, B)."""
+        return torch.stack([batch.log_probabilities for batch in self.batches])
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """R_t = P_t - P_{t-1}, (T,); their sum is P_T - P_0."""
+        return tuple(
+            after - before for before, after in zip(self.performances, self.performances[1:], strict=False)
+        )
+
+    @property
+    def distinct_rows(self) -> int:
+        """Rows selected at least once."""
+        return len(torch.unique(self.actions))
+
+
+def collect(
+    environment: Environment,
+    function: AcquisitionFunction,
+    static: Tensor,
+    classes: Tensor,
+    config: RaiseConfig,
+    generator: torch.Generator | None,
+) -> Episode:
+    """Run one episode of `config.steps` steps.
+
+    `static` (N, static columns) and `classes` (N,) are the pool's. `generator` draws the Gumbel noise;
+    without one, rows are chosen deterministically. Raises SultanaError where a performance is not finite.
+    """
+    performances = [checked(environment.reset(), 0)]
+    batches = []
+    counts = torch.zeros(len(static), dtype=torch.int16)
+    for step in range(config.steps):
+        stage = stage_features(performances, config.steps)[-1:]
+        with torch.no_grad():
+            scores = function(stage, static, counts[None])[0]
+        batch = select(scores, classes, counts, config.batch_size, step, config.maximum_repeats, generator)
+        performances.append(checked(environment.step(batch.rows.tolist()), step + 1))
+        counts[batch.rows] += 1
+        batches.append(batch)
+    return Episode(tuple(performances), tuple(batches))
+
+
+def checked(performance: float, step: int) -> float:
+    """The performance after `step` steps, where it is finite; otherwise raises SultanaError."""
+    if not math.isfinite(performance):
+        raise SultanaError(
+            f"The performance on the reward split is {performance} after step {step} of a training run",
+            "Lower the training's learning rate or turn on gradient clipping, and check the reward split",
+        )
+    return float(performance)

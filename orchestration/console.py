@@ -1,0 +1,80 @@
+"""Progress and results on a terminal: bars where it is one, plain lines where it is not."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from resources.progress import describe
+from resources.text import escape_terminal
+
+LINE_SECONDS = 5.0
+"""Least time between two plain lines about the same work."""
+
+
+def open_console() -> Console:
+    """Standard output; as wide as tables need where it is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=140)
+
+
+class ConsoleSink:
+    """Draws the progress of the stages of this process."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.started: dict[str, float] = {}
+        self.last_line: dict[str, float] = {}
+        self.bars: dict[str, TaskID] = {}
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "ConsoleSink":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def begin(self, stage: str) -> None:
+        """A stage has begun."""
+        self._print(f"▸ {stage}")
+
+    def end(self, stage: str, summary: str) -> None:
+        """A stage has ended."""
+        self._print(f"✓ {stage}: {summary}")
+
+    def update(self, label: str, done: float, total: float | None, unit: str, finished: bool) -> None:
+        """Moves the bar of `label`, or prints a line about it from time to time."""
+        now = time.monotonic()
+        if label not in self.started or done == 0:
+            self.started[label] = self.last_line[label] = now
+        detail = describe(done, total, unit, now - self.started[label])
+        if self.console.is_terminal:
+            if label not in self.bars:
+                self.bars[label] = self.progress.add_task(label, total=total, detail=detail)
+            self.progress.update(self.bars[label], completed=done, total=total, detail=detail)
+            if finished:
+                self.progress.remove_task(self.bars.pop(label))
+        elif not finished and now - self.last_line[label] >= LINE_SECONDS:
+            self.last_line[label] = now
+            self._print(f"    {label}: {detail}")
+        if finished:
+            self.started.pop(label, None)
+
+    def _print(self, line: str) -> None:
+        self.console.print(escape_terminal(line), markup=False, highlight=False)
+
+
+def error(sentence: str) -> None:
+    """One error, on standard error, as one paragraph without a traceback."""
+    sys.stderr.write(f"sultana: {escape_terminal(sentence)}\n")

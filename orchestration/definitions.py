@@ -1,0 +1,42 @@
+"""The one Definitions object: every asset, job and resource of Sultana.
+
+Loading it imports neither torch nor any other heavy library (a test holds that).
+"""
+
+import dagster as dg
+
+from assets.diversity.assets import diversity_clusters
+from assets.embeddings.assets import instruction_embeddings
+from assets.evaluation.assets import baseline_evaluation, benchmark_splits, evaluation, leaderboard
+from assets.finetuning.assets import checkpoint
+from assets.instructions.assets import instructions, raw_instructions
+from assets.interpolation.assets import interpolated_instructions
+from assets.lineage.assets import lineage_manifest
+from assets.selection.assets import curriculum
+from orchestration.jobs import JOBS
+from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, Storage
+
+defs = dg.Definitions(
+    assets=[
+        raw_instructions,
+        benchmark_splits,
+        instructions,
+        instruction_embeddings,
+        interpolated_instructions,
+        diversity_clusters,
+        curriculum,
+        checkpoint,
+        baseline_evaluation,
+        evaluation,
+        leaderboard,
+        lineage_manifest,
+    ],
+    jobs=JOBS,
+    resources={
+        "storage": Storage(),
+        "registry": ModelRegistry(),
+        "language_model": LanguageModelSetting(),
+        "embedder": EmbedderSetting(),
+    },
+    executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}}),
+)

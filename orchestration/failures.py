@@ -1,0 +1,72 @@
+"""Any failure of a run as one sentence of what, where and the remedy."""
+
+import errno
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterInvalidConfigError
+from pydantic import ValidationError
+
+from resources.errors import SultanaError
+
+FULL = re.compile(r"No space left on device|database or disk is full|os error 28", re.IGNORECASE)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it came from, outermost first."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        user_exception = getattr(current, "user_exception", None)
+        current = user_exception or current.__cause__ or current.__context__
+
+
+def disk_is_full(folder: Path) -> SultanaError:
+    """What is said when a folder's disk is full."""
+    return SultanaError(
+        f"The disk that holds {folder} is full; what was committed before is intact",
+        "Free some space, or set SULTANA_DATA to a folder on another disk, and run the same command again",
+    )
+
+
+def explain(error: BaseException, folder: Path) -> SultanaError | None:
+    """The sentence for users, or None where the failure is a defect whose traceback is wanted."""
+    chain = list(causes(error))
+    for one in chain:
+        if isinstance(one, SultanaError):
+            return one
+    for one in chain:
+        if (isinstance(one, OSError) and one.errno == errno.ENOSPC) or FULL.search(str(one)):
+            return disk_is_full(folder)
+        if isinstance(one, ValidationError):
+            return wrong_settings(one, one.title)
+        if isinstance(one, DagsterInvalidConfigError):
+            reasons = "; ".join(" ".join(each.message.split()) for each in one.errors) or str(one)
+            return SultanaError(f"The configuration is wrong: {reasons}", "Correct it; nothing was started")
+        if isinstance(one, PermissionError):
+            return SultanaError(
+                f"{one.filename or folder} cannot be opened: permission denied",
+                "Give this user read and write access to it, or set SULTANA_DATA to another folder",
+            )
+    return None
+
+
+def wrong_settings(error: ValidationError, where: str) -> SultanaError:
+    """What is said about settings that are out of bounds or of the wrong type."""
+    reasons = "; ".join(
+        f"{'.'.join(str(part) for part in one['loc']) or 'settings'} = {one.get('input')!r}: {one['msg']}"
+        for one in error.errors()
+    )
+    return SultanaError(f"Wrong setting of {where}: {reasons}", "Correct it; nothing was started")
+
+
+def failed_step(result: dg.ExecuteInProcessResult) -> str:
+    """The name of the first step that failed, for the message."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            return str(event.step_key)
+    return "the run"

@@ -1,0 +1,236 @@
+"""`sultana run`: which assets and partitions, with what configuration, in which order.
+
+Runs happen in this process, on the Dagster instance of the data folder, so the UI shows each of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+
+from assets.partitions import SEEDS, STRATEGIES, partition_key
+from orchestration.console import ConsoleSink
+from orchestration.definitions import defs
+from orchestration.failures import wrong_settings
+from orchestration.instance import open_instance
+from orchestration.settings import CONFIGURATIONS
+from resources.definitions import data_folder
+from resources.errors import SultanaError
+from resources.progress import install_sink
+
+PRESETS = Path(__file__).resolve().parent / "presets"
+SILENT: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for on the command line."""
+
+    preset: str = "default"
+    config: Path | None = None
+    sources: Sequence[str] = ()
+    splits: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    maximum_rows: int | None = None
+    strategies: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    to: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Assets in the order of their runs, partitions, and the configuration of every op and resource."""
+
+    before: tuple[str, ...]
+    partitioned: tuple[str, ...]
+    after: tuple[str, ...]
+    partitions: tuple[dg.MultiPartitionKey, ...]
+    run_config: Mapping[str, Any]
+
+
+def _yaml(path: Path, what: str) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SultanaError(f"The {what} {path} does not exist", "Check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise SultanaError(f"The {what} {path} is not valid YAML ({reason})", "Correct it") from None
+    if not isinstance(found, dict):
+        raise SultanaError(f"The {what} {path} holds no mapping", "Start it with 'ops:' or 'resources:'")
+    return found
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _source(number: int, path: str) -> dict[str, str]:
+    name = "".join(one if one.isalnum() or one in "._-" else "-" for one in path.rstrip("/").split("/")[-1])
+    return {"name": f"{number}-{name.lstrip('-.')[:48] or 'source'}", "path": path}
+
+
+def _from_options(request: Request) -> dict[str, Any]:
+    ops: dict[str, Any] = {}
+    raw: dict[str, Any] = {}
+    if request.sources:
+        raw["sources"] = [_source(number, path) for number, path in enumerate(request.sources)]
+    if request.maximum_rows is not None:
+        raw["maximum_rows"] = request.maximum_rows
+    if raw:
+        ops["raw_instructions"] = {"config": raw}
+    splits = {
+        split: [_source(number, path) for number, path in enumerate(paths)]
+        for split, paths in request.splits.items()
+        if paths
+    }
+    if splits:
+        ops["benchmark_splits"] = {"config": splits}
+    return {"ops": ops}
+
+
+def plan(request: Request) -> Plan:
+    """The runs that a request means. Raises SultanaError where a setting is wrong; nothing has run yet."""
+    preset = PRESETS / f"{request.preset}.yaml"
+    if not preset.exists():
+        known = ", ".join(sorted(one.stem for one in PRESETS.glob("*.yaml")))
+        raise SultanaError(f"There is no preset '{request.preset}'", f"Choose one of: {known}")
+    settings = _yaml(preset, "preset")
+    run_config = settings["run_config"]
+    if request.config is not None:
+        run_config = _merge(run_config, _yaml(request.config, "run configuration"))
+    run_config = _merge(run_config, _from_options(request))
+    check_configuration(run_config)
+
+    strategies = request.strategies or settings["partitions"]["strategy"]
+    seeds = [str(seed) for seed in (request.seeds or settings["partitions"]["seed"])]
+    choices: tuple[tuple[str, Sequence[str], Sequence[str]], ...] = (
+        ("strategy", strategies, STRATEGIES),
+        ("seed", seeds, SEEDS),
+    )
+    for what, asked, known in choices:
+        for unknown in (one for one in asked if one not in known):
+            raise SultanaError(f"There is no {what} '{unknown}'", f"Choose from: {', '.join(known)}")
+
+    graph = defs.resolve_asset_graph()
+    keys = graph.get_all_asset_keys()
+    if request.to:
+        target = dg.AssetKey(request.to)
+        if target not in keys:
+            names = ", ".join(sorted(key.to_user_string() for key in keys))
+            raise SultanaError(f"There is no asset '{request.to}'", f"Choose one of: {names}")
+        keys = dg.AssetSelection.assets(target).upstream().resolve(graph)
+        # A multi-asset is made whole.
+        keys = {other for key in keys for other in graph.get(key).execution_set_asset_keys}
+    order = [key for level in graph.toposorted_asset_keys_by_level for key in sorted(level) if key in keys]
+    partitioned = [key for key in order if graph.get(key).is_partitioned]
+    below = set(partitioned)
+    after: list[dg.AssetKey] = []
+    for key in order:
+        if key not in below and graph.get(key).parent_keys & {*partitioned, *after}:
+            after.append(key)
+    before = [key for key in order if key not in below and key not in after]
+    return Plan(
+        before=tuple(key.to_user_string() for key in before),
+        partitioned=tuple(key.to_user_string() for key in partitioned),
+        after=tuple(key.to_user_string() for key in after),
+        partitions=tuple(partition_key(strategy, int(seed)) for strategy in strategies for seed in seeds),
+        run_config=run_config,
+    )
+
+
+def check_configuration(run_config: Mapping[str, Any]) -> None:
+    """Raises SultanaError where a setting is unknown, of the wrong type or out of bounds."""
+    for key in run_config:
+        if key not in ("ops", "resources", "execution", "loggers"):
+            raise SultanaError(
+                f"The run configuration has an unknown key '{key}'", "Use 'ops' and 'resources'"
+            )
+    for name, values in (run_config.get("ops") or {}).items():
+        _check_one(f"ops.{name}", CONFIGURATIONS.get(name), values)
+    for name, values in (run_config.get("resources") or {}).items():
+        resource = (defs.resources or {}).get(name)
+        _check_one(f"resources.{name}", type(resource) if resource is not None else None, values)
+
+
+def _check_one(where: str, configuration: type[Any] | None, values: Any) -> None:
+    if configuration is None:
+        known = ", ".join(
+            sorted(CONFIGURATIONS) if where.startswith("ops.") else sorted(defs.resources or {})
+        )
+        raise SultanaError(
+            f"The run configuration names '{where}', which does not exist", f"Choose from: {known}"
+        )
+    if not isinstance(values, Mapping) or set(values) - {"config"}:
+        raise SultanaError(
+            f"'{where}' of the run configuration has no 'config'",
+            f"Write {where.split('.')[1]}: {{config: {{…}}}}",
+        )
+    given = values.get("config") or {}
+    unknown = set(given) - set(configuration.model_fields)
+    if unknown:
+        known = ", ".join(sorted(configuration.model_fields))
+        raise SultanaError(f"'{where}' has no setting '{sorted(unknown)[0]}'", f"Choose from: {known}")
+    try:
+        configuration(**given)
+    except ValidationError as error:
+        raise wrong_settings(error, where) from None
+
+
+def _execute(
+    instance: dg.DagsterInstance,
+    assets: Sequence[str],
+    run_config: Mapping[str, Any],
+    partition: dg.MultiPartitionKey | None = None,
+) -> None:
+    if not assets:
+        return
+    graph = defs.resolve_asset_graph()
+    definitions = {graph.get(dg.AssetKey(name)).assets_def for name in assets}
+    ops = {one.op.name for one in definitions}
+    resources = set().union(*(one.required_resource_keys for one in definitions))
+    config = {
+        **SILENT,
+        "ops": {name: values for name, values in (run_config.get("ops") or {}).items() if name in ops},
+        "resources": {
+            name: values for name, values in (run_config.get("resources") or {}).items() if name in resources
+        },
+    }
+    defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        run_config=config,
+        asset_selection=[dg.AssetKey(name) for name in assets],
+        partition_key=partition,
+        # The daemon could not retry a run that lived in this process.
+        tags={"sultana/started_by": "command line", "dagster/max_retries": "0"},
+    )
+
+
+def run_request(request: Request, console: Console) -> None:
+    """Carries a request out and shows where it led. Raises what the failing step raised."""
+    steps = plan(request)
+    with open_instance(data_folder()) as instance, ConsoleSink(console) as sink:
+        install_sink(sink)
+        try:
+            _execute(instance, steps.before, steps.run_config)
+            if steps.partitioned:
+                for number, partition in enumerate(steps.partitions, 1):
+                    sink.begin(f"partition {number}/{len(steps.partitions)}: {partition}")
+                    _execute(instance, steps.partitioned, steps.run_config, partition)
+            _execute(instance, steps.after, steps.run_config)
+        finally:
+            install_sink(None)
+        if "leaderboard" in steps.after:
+            from orchestration.results import show_results
+
+            sink.progress.stop()
+            show_results(instance, console, steps.partitions)
+        console.print("\nOpen the UI with [bold]make ui[/bold], then http://127.0.0.1:3000")

@@ -1,0 +1,199 @@
+"""The commit log: which version of which table is acknowledged, durable at the moment it says so.
+
+Lance finds the newest version of a table by listing a folder, and syncs nothing: after a power cut
+the newest versions may be gone or unreadable. So a version counts only once its row is in this SQLite
+database (write-ahead log, synchronous=FULL), written after the data were synced. Each row carries the
+hash of the row before it, so that an edited, removed or inserted row shows.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from resources.errors import SultanaError
+from resources.files import disk_full, disk_full_explained, exclusive_lock, sync_path
+
+_SCHEMA = """
+CREATE TABLE commits (
+    sequence INTEGER PRIMARY KEY,
+    table_name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    row_count INTEGER NOT NULL,
+    key_column TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    asset_key TEXT NOT NULL,
+    recorded_at TEXT NOT NULL,
+    previous_hash TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX commits_by_table ON commits (table_name, sequence);
+CREATE INDEX commits_by_idempotency_key ON commits (table_name, idempotency_key);
+"""
+_COLUMNS = (
+    "sequence, table_name, version, digest, row_count, key_column, tag, idempotency_key, run_id, asset_key, "
+    "recorded_at, previous_hash, hash"
+)
+_BUSY_SECONDS = 60.0
+_NEEDED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One acknowledged version of a table. `recorded_at` is UTC, ISO 8601; `sequence` counts from 1."""
+
+    sequence: int
+    table: str
+    version: int
+    digest: str
+    rows: int
+    key: str
+    tag: str
+    idempotency_key: str
+    run_id: str
+    asset_key: str
+    recorded_at: str
+    previous_hash: str
+    hash: str
+
+
+def _hash(fields: tuple[object, ...]) -> str:
+    return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode("ascii")).hexdigest()
+
+
+class CommitLog:
+    """The acknowledged versions of all tables, in one SQLite file that is created on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            self._create()
+
+    def _create(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(self.path.with_name(f".{self.path.name}.lock")):
+            if self.path.exists():
+                return
+            with (
+                disk_full_explained(self.path.parent),
+                tempfile.TemporaryDirectory(prefix=f".{self.path.name}.", dir=self.path.parent) as folder,
+            ):
+                temporary = Path(folder) / self.path.name
+                with contextlib.closing(sqlite3.connect(temporary)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                    connection.executescript(_SCHEMA)
+                os.chmod(temporary, 0o600)
+                sync_path(temporary)
+                temporary.rename(self.path)
+                sync_path(self.path.parent)
+
+    @contextlib.contextmanager
+    def _open(self, *, write: bool) -> Iterator[sqlite3.Connection]:
+        # One connection for each call: safe with threads, forks and kills, and still under a
+        # millisecond. mode=rw, so that a log removed under our feet is not silently replaced.
+        uri = f"{self.path.resolve().as_uri()}?mode=rw"
+        try:
+            with (
+                disk_full_explained(self.path.parent),
+                contextlib.closing(
+                    sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+                ) as connection,
+            ):
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # Opening needs a few kilobytes beside the file; without them SQLite says "disk I/O error".
+            if self.path.parent.exists() and shutil.disk_usage(self.path.parent).free < _NEEDED_BYTES:
+                raise disk_full(self.path.parent) from error
+            raise SultanaError(
+                f"The commit log {self.path} cannot be used: {error}",
+                "Check that the file and its folder exist and are writable, or restore them from a backup; "
+                "without it no version of a table is acknowledged",
+            ) from error
+
+    def record(
+        self,
+        table: str,
+        version: int,
+        digest: str,
+        rows: int,
+        key: str,
+        idempotency_key: str,
+        run_id: str,
+        asset_key: str,
+        tag: str = "",
+    ) -> Commit:
+        """Acknowledge a version of `table`; durable on return. `key` is the column that identifies a row.
+
+        Raises SultanaError where the log cannot be written; the version is then not acknowledged.
+        """
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+        with self._open(write=True) as connection:
+            last = connection.execute(
+                "SELECT sequence, hash FROM commits ORDER BY sequence DESC LIMIT 1"
+            ).fetchone()
+            sequence, previous = (last[0] + 1, last[1]) if last else (1, "")
+            content = (table, version, digest, rows, key, tag, idempotency_key, run_id, asset_key, now)
+            fields = (sequence, *content, previous)
+            commit = Commit(*fields, _hash(fields))
+            connection.execute(
+                f"INSERT INTO commits ({_COLUMNS}) VALUES ({', '.join('?' * 13)})", astuple(commit)
+            )
+        return commit
+
+    def _select(self, condition: str, *values: object) -> list[Commit]:
+        with self._open(write=False) as connection:
+            found = connection.execute(f"SELECT {_COLUMNS} FROM commits {condition}", values).fetchall()
+        return [Commit(*row) for row in found]
+
+    def head(self, table: str) -> Commit | None:
+        """The version of `table` acknowledged last."""
+        found = self._select("WHERE table_name = ? ORDER BY sequence DESC LIMIT 1", table)
+        return found[0] if found else None
+
+    def by_idempotency_key(self, table: str, key: str) -> Commit | None:
+        """The commit of `table` that carries this idempotency key, the last if there are several."""
+        found = self._select(
+            "WHERE table_name = ? AND idempotency_key = ? ORDER BY sequence DESC LIMIT 1", table, key
+        )
+        return found[0] if found else None
+
+    def history(self, table: str) -> list[Commit]:
+        """All commits of `table`, the oldest first."""
+        return self._select("WHERE table_name = ? ORDER BY sequence", table)
+
+    def tables(self) -> list[str]:
+        """The names of all tables with an acknowledged version, sorted."""
+        with self._open(write=False) as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT table_name FROM commits ORDER BY table_name"
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def check(self) -> str | None:
+        """What is wrong with the log (SQLite's integrity check, the chain of hashes); None if nothing."""
+        with self._open(write=False) as connection:
+            verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        if verdict != "ok":
+            return f"SQLite's integrity check says: {verdict}"
+        previous = ""
+        for place, commit in enumerate(self._select("ORDER BY sequence"), start=1):
+            *fields, own = astuple(commit)
+            if commit.sequence != place or commit.previous_hash != previous or own != _hash(tuple(fields)):
+                return (
+                    f"row {place} does not follow from the row before it: a row was edited, added or removed"
+                )
+            previous = own
+        return None

@@ -1,0 +1,101 @@
+"""The Dagster face of what is plugged in: data folder, registry, language model and embedder.
+
+Each class holds settings only; `open` gives the plain Python object that does the work, imported when
+it is first used, so that loading definitions stays quick.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from resources.tables import LanceTables
+
+if TYPE_CHECKING:
+    from resources.embedder import SentenceEmbedder
+    from resources.language_model import LanguageModel
+    from resources.tracking import Tracking
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def data_folder() -> Path:
+    """Where Sultana keeps everything it makes: `SULTANA_DATA`, else `data/` in the project."""
+    return Path(os.environ.get("SULTANA_DATA") or PROJECT / "data").expanduser().resolve()
+
+
+class Storage(dg.ConfigurableResource):
+    """The data folder: Lance tables, model files, checkpoints and manifests."""
+
+    folder: str = Field(
+        default="", description="Data folder. Empty: SULTANA_DATA, else data/ in the project."
+    )
+
+    def path(self, *parts: str) -> Path:
+        """A folder inside the data folder, made when missing."""
+        root = Path(self.folder).expanduser().resolve() if self.folder else data_folder()
+        path = root.joinpath(*parts)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def tables(self, fence: Callable[[], None] | None = None) -> LanceTables:
+        """The Lance tables. `fence` raises when the caller's run has ended; it is asked before each commit."""
+        return LanceTables(self.path("lance"), fence=fence)
+
+
+class ModelRegistry(dg.ConfigurableResource):
+    """MLflow: where runs are tracked and checkpoints registered."""
+
+    tracking_uri: str = Field(
+        default="",
+        description="MLflow tracking URI. Empty: SQLite and a local artifact folder in the data folder.",
+    )
+    experiment: str = Field(default="sultana", description="MLflow experiment that runs are filed under.")
+    registered_model: str = Field(
+        default="sultana", description="Name that checkpoints are registered under."
+    )
+
+    def open(self, storage: Storage) -> "Tracking":
+        """The tracking store, initialised on first use."""
+        from resources.tracking import Tracking
+
+        return Tracking(self.tracking_uri or None, storage.path("mlflow"), experiment=self.experiment)
+
+
+class LanguageModelSetting(dg.ConfigurableResource):
+    """The language model that is fine-tuned."""
+
+    model: str = Field(
+        default="embedded",
+        description="'embedded' (SmolLM2-135M-Instruct), a local folder, or a Hugging Face model id.",
+    )
+    revision: str = Field(default="", description="Commit of a Hugging Face model; required with a model id.")
+    dtype: str = Field(default="auto", description="auto, float32 or bfloat16.")
+
+    def open(self, storage: Storage) -> "LanguageModel":
+        """The language model; nothing is loaded yet."""
+        from resources.language_model import LanguageModel
+
+        return LanguageModel(
+            self.model, revision=self.revision or None, folder=storage.path("models"), dtype=self.dtype
+        )
+
+
+class EmbedderSetting(dg.ConfigurableResource):
+    """The sentence embedder behind clusters and diversity."""
+
+    model: str = Field(
+        default="embedded",
+        description="'embedded' (all-MiniLM-L6-v2), a local folder, or a Hugging Face model id.",
+    )
+    revision: str = Field(default="", description="Commit of a Hugging Face model; required with a model id.")
+    dtype: str = Field(default="auto", description="auto, float32 or bfloat16.")
+
+    def open(self, storage: Storage) -> "SentenceEmbedder":
+        """The embedder; nothing is loaded yet."""
+        from resources.embedder import SentenceEmbedder
+
+        return SentenceEmbedder(self.model, revision=self.revision or None, dtype=self.dtype)

@@ -1,0 +1,15 @@
+"""The one error that users meet: what is wrong, where, and what to do about it."""
+
+
+class SultanaError(Exception):
+    """A fault in what the user gave or in the machine: one sentence of what and where, and a remedy.
+
+    The command line prints it without a traceback and exits with status 1; Dagster shows it as the
+    step's error.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        """`problem` says what is wrong and where; `remedy` what to do about it."""
+        self.problem = problem.rstrip(". ")
+        self.remedy = remedy.rstrip(". ")
+        super().__init__(f"{self.problem}. {self.remedy}.")

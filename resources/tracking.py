@@ -1,0 +1,215 @@
+"""MLflow through one publishing function, so that an alias never points at anything unverified.
+
+MLflow registers a torn upload, or a path that does not exist, as READY. So `publish` uploads, reads
+back and hashes what was stored, writes MANIFEST.json (the hash of every file) last, then creates the
+version, verifies once more, and only then sets an alias. Each step first looks for what an
+interrupted attempt with the same idempotency key left, and goes on from there.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resources.errors import SultanaError
+from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
+from resources.findings import Finding
+from resources.mlflow_store import connect, create_database, mlflow_explained, sqlite_path
+from resources.publishing import (
+    IDEMPOTENCY_TAG,
+    MANIFEST_TAG,
+    METRICS_PER_BATCH,
+    InputTable,
+    PublishedModel,
+    all_versions,
+    compare_files,
+    experiment_id,
+    find_or_create_run,
+    find_version,
+    log_training,
+    manifest_bytes,
+    register,
+    upload_model,
+)
+from resources.text import check_name, escape_terminal
+
+__all__ = ["InputTable", "PublishedModel", "Tracking", "check_alias"]
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_ALIAS = re.compile(r"(?!latest$)(?![vV][0-9]+$)[A-Za-z0-9_-]{1,64}")
+
+
+def check_alias(alias: str) -> str:
+    """Return `alias` if MLflow accepts it; raises SultanaError otherwise."""
+    if not _ALIAS.fullmatch(alias):
+        raise SultanaError(
+            f'"{escape_terminal(alias, 80)}" is not a legal alias',
+            "Use letters, digits, '_' and '-'; not 'latest', and not 'v' followed by a number",
+        )
+    return alias
+
+
+class Tracking:
+    """MLflow runs, models and the registry, at `tracking_uri` or in a SQLite database in `folder`.
+
+    Local artifacts lie in `folder/artifacts`. Nothing is imported or created before the first use.
+    """
+
+    def __init__(self, tracking_uri: str | None, folder: Path, experiment: str = "sultana") -> None:
+        self.folder = Path(folder).resolve()
+        self.uri = tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}"
+        self.experiment = check_name(experiment, "Experiment")
+        self.database = sqlite_path(self.uri)
+        self._artifacts = self.folder / "artifacts" if self.database is not None else None
+        self._ready = False
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator["MlflowClient"]:
+        """MLflow's client; its errors leave the block as SultanaError. For reading and for tests."""
+        if not self._ready:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if self.database is not None:
+                self.database.parent.mkdir(parents=True, exist_ok=True)
+                create_database(self.database, self.folder / "artifacts")
+            self._ready = True
+        client = connect(self.uri)
+        with mlflow_explained(self.uri, self.folder):
+            yield client
+
+    def publish(
+        self,
+        *,
+        name: str,
+        idempotency_key: str,
+        files: Path,
+        parameters: Mapping[str, Any],
+        step_metrics: Sequence[Mapping[str, float]],
+        inputs: Sequence[InputTable],
+        tags: Mapping[str, str],
+        aliases: Sequence[str],
+    ) -> PublishedModel:
+        """Publish the folder `files` as one new version of the registered model `name`.
+
+        Each of `step_metrics` maps metric names to values and has a "step". Called again with the
+        same key it completes what is missing and returns the same version. Raises SultanaError where
+        a name is not legal, the key was used for other files, or a stored file differs from its source.
+        """
+        check_name(name, "Model")
+        for alias in aliases:
+            check_alias(alias)
+        manifest = folder_manifest(files)
+        if not manifest:
+            raise SultanaError(f"{files} holds no file to publish", "Give the folder of the saved checkpoint")
+        key = hashlib.sha256(f"{name}\0{idempotency_key}".encode()).hexdigest()
+        manifest_sha256 = hashlib.sha256(manifest_bytes(manifest)).hexdigest()
+        with self.client() as client, exclusive_lock(self.folder / f".publish-{name}.lock", timeout=600.0):
+            version = find_version(client, name, key)
+            if version is not None and version.tags.get(MANIFEST_TAG) != manifest_sha256:
+                raise SultanaError(
+                    f"Version {version.version} of {name} has the same idempotency key and other files",
+                    "Include all that determines the files in the key",
+                )
+            if version is None or not self._is_verified(name, int(version.version)):
+                experiment = experiment_id(client, self.experiment, self._artifacts)
+                run = find_or_create_run(client, experiment, key, name, tags)
+                log_training(client, run, parameters, step_metrics, inputs)
+                model = upload_model(client, run, key, name, files, manifest, self.database is not None)
+                if run.info.status != "FINISHED":
+                    client.set_terminated(run.info.run_id, "FINISHED")
+                if version is None:
+                    own = {IDEMPOTENCY_TAG: key, MANIFEST_TAG: manifest_sha256}
+                    version = register(client, name, run, model, {**tags, **own})
+                self.verify(name, int(version.version))
+            for alias in aliases:
+                client.set_registered_model_alias(name, alias, version.version)
+            return PublishedModel(
+                str(version.run_id), name, int(version.version), manifest_sha256, str(version.source)
+            )
+
+    def verify(self, name: str, version: int) -> None:
+        """Hash every stored file of a version; SultanaError names the first that differs."""
+        with self._stored(name, version) as folder:
+            self._verify_folder(name, version, folder)
+
+    def download(self, name: str, version: int, to: Path) -> Path:
+        """Copy a version's files, verified after copying, to the folder `to`, which must not exist."""
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as place:
+            copy = Path(place) / "files"
+            with self._stored(name, version) as folder:
+                shutil.copytree(folder, copy)
+            self._verify_folder(name, version, copy)
+            publish_folder(copy, to)
+        return to
+
+    def log_evaluation(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Add metrics, which have no step, to a run."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        with self.client() as client:
+            entries = [Metric(name, float(value), now, 0) for name, value in metrics.items()]
+            for start in range(0, len(entries), METRICS_PER_BATCH):
+                client.log_batch(run_id, metrics=entries[start : start + METRICS_PER_BATCH])
+
+    def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; its idempotency key and manifest hash cannot be changed."""
+        if reserved := {IDEMPOTENCY_TAG, MANIFEST_TAG} & tags.keys():
+            raise ValueError(f"reserved tags: {sorted(reserved)}")
+        with self.client() as client:
+            for tag, value in tags.items():
+                client.set_model_version_tag(name, str(version), tag, str(value))
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        """Verify the version, then let the alias point to it."""
+        check_alias(alias)
+        self.verify(name, version)
+        with self.client() as client:
+            client.set_registered_model_alias(name, alias, str(version))
+
+    def versions(self, name: str) -> list["ModelVersion"]:
+        """All versions of a registered model, the oldest first; none where the model does not exist."""
+        check_name(name, "Model")
+        with self.client() as client:
+            return all_versions(client, name)
+
+    def check(self) -> list[Finding]:
+        """Look for damage without changing anything: the database, and every published file."""
+        from resources.tracking_checks import check_tracking
+
+        return check_tracking(self)
+
+    @contextlib.contextmanager
+    def _stored(self, name: str, version: int) -> Iterator[Path]:
+        """The stored files of a version: in place if they are local, in a temporary folder otherwise."""
+        with self.client(), tempfile.TemporaryDirectory() as folder:
+            import mlflow
+
+            uri = f"models:/{check_name(name, 'Model')}/{int(version)}"
+            destination = folder if self._artifacts is None else None
+            yield Path(mlflow.artifacts.download_artifacts(uri, dst_path=destination))
+
+    def _verify_folder(self, name: str, version: int, folder: Path) -> None:
+        what = f"{name} version {version}"
+        with self.client() as client:
+            expected = client.get_model_version(name, str(version)).tags.get(MANIFEST_TAG)
+        path = folder / MANIFEST
+        if not path.is_file() or sha256_file(path) != expected:
+            compare_files({MANIFEST: str(expected)}, {MANIFEST: "other"} if path.is_file() else {}, what)
+        compare_files(json.loads(path.read_bytes())["files"], folder_manifest(folder), what)
+
+    def _is_verified(self, name: str, version: int) -> bool:
+        try:
+            self.verify(name, version)
+        except SultanaError:
+            return False
+        return True

@@ -1,0 +1,55 @@
+"""Read-only checks of MLflow's store, for `sultana doctor`."""
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING
+
+from resources.errors import SultanaError
+from resources.findings import Finding
+from resources.publishing import IDEMPOTENCY_TAG, MANIFEST_TAG
+
+if TYPE_CHECKING:
+    from resources.tracking import Tracking
+
+
+def check_tracking(tracking: "Tracking") -> list[Finding]:
+    """Everything wrong with the database and the published models; nothing is changed."""
+    findings = []
+    if tracking.database is not None:
+        if not tracking.database.exists():
+            return []
+        uri = f"{tracking.database.as_uri()}?mode=ro"
+        try:
+            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=60.0)) as connection:
+                verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        except sqlite3.Error as error:
+            verdict = str(error)
+        if verdict != "ok":
+            return [
+                Finding("mlflow", f"{tracking.database}: {verdict}", "Restore the database from a backup")
+            ]
+    with tracking.client() as client:
+        names = [model.name for model in client.search_registered_models(max_results=1000)]
+        experiment = client.get_experiment_by_name(tracking.experiment)
+        unfinished = (
+            client.search_runs(
+                [experiment.experiment_id],
+                filter_string=f"attributes.status = 'RUNNING' and tags.`{IDEMPOTENCY_TAG}` != ''",
+            )
+            if experiment
+            else []
+        )
+    for run in unfinished:
+        problem = f"the publication in run {run.info.run_id} did not finish"
+        findings.append(
+            Finding(run.info.run_name, problem, "Materialize the checkpoint again: it goes on from there")
+        )
+    for name in names:
+        for version in tracking.versions(name):
+            if MANIFEST_TAG not in version.tags:  # registered by somebody else
+                continue
+            try:
+                tracking.verify(name, int(version.version))
+            except SultanaError as error:
+                findings.append(Finding(name, error.problem, error.remedy))
+    return findings

@@ -1,0 +1,39 @@
+"""What tests share: a data folder of their own, and the converted language model."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the embedded language model, converted once (about 10 s)."""
+    from resources.language_model import LanguageModel
+
+    folder = tmp_path_factory.mktemp("models")
+    LanguageModel(folder=folder).files()
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty data folder that `SULTANA_DATA` names, with the converted model in its place."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "models").symlink_to(models_folder, target_is_directory=True)
+    monkeypatch.setenv("SULTANA_DATA", str(folder))
+    monkeypatch.setenv("DAGSTER_HOME", str(folder / "dagster"))
+    yield folder
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real instruction sets, where the environment names a folder of them."""
+    folder = os.environ.get("SULTANA_SHARED_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("SULTANA_SHARED_DATA names no folder of real instruction sets")
+    return Path(folder)
