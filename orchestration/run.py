@@ -116,9 +116,9 @@ def plan(request: Request) -> Plan:
         ("strategy", strategies, STRATEGIES),
         ("seed", seeds, SEEDS),
     )
-    for what, asked, known in choices:
-        for unknown in (one for one in asked if one not in known):
-            raise SultanaError(f"There is no {what} '{unknown}'", f"Choose from: {', '.join(known)}")
+    for what, asked, offered in choices:
+        for unknown in (one for one in asked if one not in offered):
+            raise SultanaError(f"There is no {what} '{unknown}'", f"Choose from: {', '.join(offered)}")
 
     graph = defs.resolve_asset_graph()
     keys = graph.get_all_asset_keys()

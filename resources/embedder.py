@@ -163,14 +163,17 @@ class SentenceEmbedder:
             import torch
             from transformers import AutoModel, AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-            model = AutoModel.from_pretrained(
-                self.folder,
-                dtype=getattr(torch, self.dtype),
-                attn_implementation="sdpa",
-                use_safetensors=True,
-                trust_remote_code=False,
-            )
+            from resources.language_model import quiet_transformers
+
+            with quiet_transformers():
+                tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
+                model = AutoModel.from_pretrained(
+                    self.folder,
+                    dtype=getattr(torch, self.dtype),
+                    attn_implementation="sdpa",
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                )
             self._loaded = (tokenizer, model.to(self.device).eval())
         return self._loaded
 

@@ -158,8 +158,8 @@ def _score(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows of EVALUATIONS for a loaded model, and what is shown of it."""
     from assets.evaluation.harness import exact_match
-    from assets.evaluation.scoring import response_loss
     from assets.finetuning.examples import encode_examples
+    from assets.finetuning.scoring import response_loss
 
     choose = functools.partial(
         encode_examples,

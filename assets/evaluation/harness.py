@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
-from assets.evaluation.scoring import Example, batches_by_length
 from assets.finetuning.encoding import ChatEncoder
+from assets.finetuning.scoring import Example, batches_by_length
 
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+")
 _MARKED = re.compile(r"####[ \t]*([^\n]+)")
@@ -111,7 +111,8 @@ def exact_match(
     """Answer each prompt greedily and compare. Examples without an answer are an error of the caller.
 
     Batched with a key-value cache, prompts padded on the left; a response ends at its end-of-turn token or
-    after `maximum_new_tokens`. `on_examples` gets the number of examples answered since the last time. Deterministic for the same weights and batches.
+    after `maximum_new_tokens`. `on_examples` gets the number of examples answered since the last time.
+    Deterministic for the same weights and batches.
     """
     if not examples or any(example.answer is None for example in examples):
         raise ValueError("Exact match needs examples, each with an answer")

@@ -200,9 +200,9 @@ def _train(
     batches: list[list["TrainingRow"]],
 ) -> tuple["TrainingResult", list[dict[str, float]], Path]:
     """Trains, resuming where a killed run stopped; returns the result, its curves and the folder used."""
-    from assets.evaluation.scoring import response_loss
     from assets.finetuning.examples import encode_examples
     from assets.finetuning.loop import EarlyStopping, train
+    from assets.finetuning.scoring import response_loss
     from assets.finetuning.trainer import TrainingSession
 
     held_out = encode_examples(

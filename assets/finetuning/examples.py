@@ -7,7 +7,7 @@ from resources.errors import SultanaError
 from resources.tables import LanceTables, TableRef
 
 if TYPE_CHECKING:
-    from assets.evaluation.scoring import Example
+    from assets.finetuning.scoring import Example
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ def encode_examples(
 
     `answered` leaves out those without an answer to compare with. Raises SultanaError where none is left.
     """
-    from assets.evaluation.scoring import Example
     from assets.finetuning.encoding import ChatEncoder
+    from assets.finetuning.scoring import Example
 
     rows = [row for row in tables.read(ref).to_pylist() if row["split"] == split]
     if answered:

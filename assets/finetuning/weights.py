@@ -162,7 +162,7 @@ def load_weights(language_model_pair: tuple[Any, Any], folder: Path) -> tuple[An
     model, tokenizer = language_model_pair
     if (folder / ADAPTER_CONFIG).is_file():
         settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        settings["base_model_name_or_path"] = model.name_or_path
+        settings["base_model_name_or_path"] = None  # it names a fingerprint, which PEFT would warn about
         wrapped = _wrap(model, LoraConfig(**settings))
         outcome = set_peft_model_state_dict(wrapped, load_file(folder / ADAPTER_WEIGHTS))
         missing = [name for name in outcome.missing_keys if "lora_" in name]

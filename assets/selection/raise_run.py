@@ -30,8 +30,8 @@ def run_raise(
     seed: int,
 ) -> "RaiseResult":
     """Trains the policy on the candidates `pool` and returns its curriculum."""
-    from assets.evaluation.scoring import response_loss
     from assets.finetuning.examples import encode_examples
+    from assets.finetuning.scoring import response_loss
     from assets.finetuning.trainer import TrainingSession
     from assets.selection.raise_policy.environment import TrainingEnvironment
     from assets.selection.raise_policy.policy import train_policy
@@ -84,7 +84,7 @@ def _features(stage: "Stage", model: Any, rows: Sequence["TrainingRow"], policy:
 
     An interpolated row has the features of its parents, mixed with λ: linear in them as its loss is.
     """
-    from assets.evaluation.scoring import sequence_log_probabilities
+    from assets.finetuning.scoring import sequence_log_probabilities
     from assets.selection.raise_policy.features import build_features
 
     parents = {one.row_id: one for row in rows for one in row.parents}

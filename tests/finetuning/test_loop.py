@@ -1,10 +1,7 @@
 import hashlib
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -141,8 +138,8 @@ def test_early_stopping_keeps_the_best_weights_also_when_interrupted(
     assert weights_digest(resumed) == weights_digest(session)
 
 
-VICTIM = """
-import sys
+KILLER = """
+import os, random, signal, sys, time
 sys.path[:0] = [{project!r}, {here!r}]
 import torch
 torch.set_num_threads(1)
@@ -151,48 +148,62 @@ from conftest import random_row, tiny_llama
 from test_loop import CONFIG, weights_digest
 from assets.finetuning.loop import train
 from assets.finetuning.trainer import TrainingRow, TrainingSession
-batches = [[TrainingRow("r", (random_row(s * 10 + n),)) for n in range(4)] for s in range({steps})]
-session = TrainingSession((tiny_llama(), None), CONFIG, {steps})
-print("ready", flush=True)
-result = train(session, batches, Path(sys.argv[1]), every=1)
-print("weights", weights_digest(session), flush=True)
+import peft, transformers.models.llama.modeling_llama
+
+def training(folder):
+    batches = [[TrainingRow("r", (random_row(s * 10 + n),)) for n in range(4)] for s in range({steps})]
+    session = TrainingSession((tiny_llama(), None), CONFIG, {steps})
+    result = train(session, batches, Path(folder), every=1)
+    print("weights", result.resumed_from, weights_digest(session), flush=True)
+
+def forked(folder):
+    child = os.fork()
+    if child == 0:
+        try:
+            training(folder)
+        finally:
+            os._exit(0)
+    return child
+
+def newest(folder):
+    return max((int(p.name[5:]) for p in Path(folder).glob("step-*")), default=0)
+
+root = Path(sys.argv[1])
+os.waitpid(forked(root / "whole"), 0)
+draw, progress = random.Random(0), 0
+for kill in range({kills}):
+    child = forked(root / "killed")
+    goal = progress + draw.randrange(1, 4)
+    while newest(root / "killed") < goal and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.001)
+    time.sleep(draw.uniform(0.0, 0.05))  # a moment into a step, or into a save
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    progress = newest(root / "killed")
+    print("killed", os.WIFSIGNALED(status), progress, flush=True)
+os.waitpid(forked(root / "killed"), 0)
 """
 
 
 def test_kill_9_at_any_moment_and_resume_gives_the_same_weights(tmp_path: Path) -> None:
-    """A real SIGKILL, at random moments: each run goes on from what the one before it left."""
-    script = tmp_path / "victim.py"
-    steps = 40
-    script.write_text(VICTIM.format(project=str(PROJECT), here=str(Path(__file__).parent), steps=steps))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-    def start(folder: Path) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, str(script), str(folder)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    with start(tmp_path / "whole") as uninterrupted:
-        expected = uninterrupted.communicate(timeout=200)[0].split()[-1]
-    draw = random.Random(0)
-    kills, outcome = 0, ""
-    while kills < 3:
-        with start(tmp_path / "killed") as victim:
-            assert victim.stdout is not None and victim.stdout.readline() == "ready\n"
-            before = len(list((tmp_path / "killed").glob("step-*")))
-            # Until it has got somewhere, then a moment more: within a step, or within a save.
-            deadline = time.monotonic() + 100
-            while before == 0 and not list((tmp_path / "killed").glob("*")) and time.monotonic() < deadline:
-                time.sleep(0.001)
-            time.sleep(draw.uniform(0.0, 0.25))
-            victim.send_signal(signal.SIGKILL)
-            outcome = victim.communicate(timeout=100)[0]
-        kills += 1
-    with start(tmp_path / "killed") as last:
-        outcome = last.communicate(timeout=200)[0]
-    assert outcome.split()[-1] == expected
+    """Real SIGKILLs at random moments, in a process that forks each training from a warm start."""
+    script, kills = tmp_path / "killer.py", 8
+    script.write_text(
+        KILLER.format(project=str(PROJECT), here=str(Path(__file__).parent), steps=60, kills=kills)
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=250,
+        check=True,
+    )
+    whole, *killed, resumed = [line.split() for line in done.stdout.splitlines()]
+    assert len(killed) == kills and all(line[1] == "True" for line in killed)
+    assert all(0 < int(line[2]) < 60 for line in killed)  # each was in the middle of its work
+    assert whole[1] == "None" and resumed[1] == killed[-1][2]
+    assert resumed[2] == whole[2]
 
 
 def test_the_embedded_model_learns_stops_and_resumes(models_folder: Path, tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from assets.evaluation.harness import exact_match, extracted_answer, generate, is_correct, normalised_answer
-from assets.evaluation.scoring import (
+from assets.finetuning.encoding import ChatEncoder, Encoded
+from assets.finetuning.scoring import (
     Example,
     batches_by_length,
     response_loss,
     sequence_log_probabilities,
 )
-from assets.finetuning.encoding import ChatEncoder, Encoded
 from resources.language_model import LanguageModel
 
 QUESTIONS = [
