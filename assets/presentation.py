@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PREVIEW_ROWS = 8
-PREVIEW_CHARACTERS = 240
+PREVIEW_CHARACTERS = 160
 COLOURS = ("#5b3a8c", "#d98e04", "#2a7f62", "#b03a48", "#3a6ea5", "#8a8a8a")
 
 

@@ -4,6 +4,7 @@ Each class holds settings only; `open` gives the plain Python object that does t
 it is first used, so that loading definitions stays quick.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -77,11 +78,7 @@ class LanguageModelSetting(dg.ConfigurableResource):
 
     def open(self, storage: Storage) -> "LanguageModel":
         """The language model; nothing is loaded yet."""
-        from resources.language_model import LanguageModel
-
-        return LanguageModel(
-            self.model, revision=self.revision or None, folder=storage.path("models"), dtype=self.dtype
-        )
+        return _language_model(self.model, self.revision or None, storage.path("models"), self.dtype)
 
 
 class EmbedderSetting(dg.ConfigurableResource):
@@ -96,6 +93,19 @@ class EmbedderSetting(dg.ConfigurableResource):
 
     def open(self, storage: Storage) -> "SentenceEmbedder":
         """The embedder; nothing is loaded yet."""
-        from resources.embedder import SentenceEmbedder
+        return _embedder(self.model, self.revision or None, self.dtype)
 
-        return SentenceEmbedder(self.model, revision=self.revision or None, dtype=self.dtype)
+
+# One object per process and setting: the files of a model are hashed once, not once per asset.
+@functools.cache
+def _language_model(model: str, revision: str | None, folder: Path, dtype: str) -> "LanguageModel":
+    from resources.language_model import LanguageModel
+
+    return LanguageModel(model, revision=revision, folder=folder, dtype=dtype)
+
+
+@functools.cache
+def _embedder(model: str, revision: str | None, dtype: str) -> "SentenceEmbedder":
+    from resources.embedder import SentenceEmbedder
+
+    return SentenceEmbedder(model, revision=revision, dtype=dtype)
