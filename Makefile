@@ -24,7 +24,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/sultana validate
+	$(BIN)/dagster definitions validate -w workspace.yaml
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.benchmarks $(BENCH)

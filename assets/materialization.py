@@ -22,6 +22,7 @@ from assets.records import digest
 from resources.definitions import Storage
 from resources.environment import apply_safe_defaults, die_with_parent
 from resources.errors import SultanaError
+from resources.memory import peak_mebibytes, restart_peak
 from resources.progress import stage_began, stage_ended, track
 from resources.tables import LanceTables, Provenance, TableRef
 
@@ -253,6 +254,7 @@ class Stage:
         `content` is the digest of what was made where no table holds it; `facts` are further entries of
         the lineage record (hashes, model versions), as JSON values.
         """
+        seconds = time.monotonic() - self.started
         content = content or digest([ref.digest for ref in tables])
         name = asset or self.asset
         record = {
@@ -270,7 +272,8 @@ class Stage:
             "facts": dict(facts or {}),
         }
         shown: dict[str, Any] = {
-            "seconds": round(time.monotonic() - self.started, 2),
+            "seconds": round(seconds, 2),
+            "peak_memory_mib": round(peak_mebibytes() or 0.0, 1),
             **metadata,
             LINEAGE: dg.MetadataValue.json(record),
         }
@@ -278,7 +281,6 @@ class Stage:
             shown["dagster/uri"] = str(self.storage.path("lance") / f"{tables[0].table}.lance")
             shown["lance_version"] = tables[0].version
             shown["lance_tag"] = tables[0].tag
-        seconds = time.monotonic() - self.started
         rows = f"{sum(ref.rows for ref in tables):,} rows, " if tables else ""
         stage_ended(f"{name} {self.partition}" if self.partition else name, f"{rows}{seconds:,.1f} s")
         version_of_data = digest([content, self.configuration, self.settings.get("seed")])
@@ -306,6 +308,7 @@ def begin(
     """
     apply_safe_defaults()
     die_with_parent()
+    restart_peak()
     partition = str(context.partition_key) if context.has_partition_key else None
     stage_began(f"{asset} {partition}" if partition else asset)
     upstream = {name: require(context.instance, name) for name in reads}

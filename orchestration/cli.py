@@ -96,7 +96,8 @@ def doctor() -> None:
 @app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 3000) -> None:
     """Start the Dagster web server and daemon on this machine only."""
-    from orchestration.instance import prepare_instance
+    from orchestration.dead_runs import fail_dead_runs
+    from orchestration.instance import open_instance
     from resources.definitions import data_folder
     from resources.errors import SultanaError
 
@@ -107,7 +108,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
                 f"{workspace} is missing", "Run from a checkout of Sultana, installed with `make install`"
             )
         )
-    prepare_instance(data_folder())
+    with open_instance(data_folder()) as instance:
+        fail_dead_runs(instance)
     os.environ["SULTANA_DATA"] = str(data_folder())
     open_console().print(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl+C stops it)")
     os.chdir(PROJECT)

@@ -27,6 +27,7 @@ run_monitoring:
   start_timeout_seconds: 120
   max_runtime_seconds: 172800
   max_resume_run_attempts: 0
+  free_slots_after_run_end_seconds: 30
 run_retries:
   enabled: true
   max_retries: 2

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from assets.partitions import SEEDS, STRATEGIES, partition_key
 from orchestration.console import ConsoleSink
+from orchestration.dead_runs import PROCESS_TAG, fail_dead_runs, process_identity
 from orchestration.definitions import defs
 from orchestration.failures import wrong_settings
 from orchestration.instance import open_instance
@@ -197,6 +198,7 @@ def _execute(
     definitions = {graph.get(dg.AssetKey(name)).assets_def for name in assets}
     ops = {one.op.name for one in definitions}
     resources = set().union(*(one.required_resource_keys for one in definitions))
+    identity = process_identity()
     config = {
         **SILENT,
         "ops": {name: values for name, values in (run_config.get("ops") or {}).items() if name in ops},
@@ -210,7 +212,11 @@ def _execute(
         asset_selection=[dg.AssetKey(name) for name in assets],
         partition_key=partition,
         # The daemon could not retry a run that lived in this process.
-        tags={"sultana/started_by": "command line", "dagster/max_retries": "0"},
+        tags={
+            "sultana/started_by": "command line",
+            "dagster/max_retries": "0",
+            **({PROCESS_TAG: identity} if identity else {}),
+        },
     )
 
 
@@ -218,6 +224,8 @@ def run_request(request: Request, console: Console) -> None:
     """Carries a request out and shows where it led. Raises what the failing step raised."""
     steps = plan(request)
     with open_instance(data_folder()) as instance, ConsoleSink(console) as sink:
+        for run_id in fail_dead_runs(instance):
+            sink.begin(f"run {run_id} had been killed: marked as failed")
         install_sink(sink)
         try:
             _execute(instance, steps.before, steps.run_config)

@@ -1,0 +1,38 @@
+"""Runs whose process is gone: marked failed, and their places in pools given back.
+
+A run that lives in the process of the command line cannot say that it was killed. Without this, it would
+stay "started" for ever, and the next run would wait for its place in a pool just as long.
+"""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+PROCESS_TAG = "sultana/process"
+UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def process_identity(pid: int | None = None) -> str | None:
+    """What names a process for good: boot, process id and start time; None where there is no such process."""
+    pid = os.getpid() if pid is None else pid
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # The second field, the command, is in brackets and may hold spaces.
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+    return f"{boot}:{pid}:{started}"
+
+
+def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Marks unfinished runs of the command line whose process is gone as failed; returns their ids."""
+    dead = []
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
+        identity = run.tags.get(PROCESS_TAG)
+        if identity is None or process_identity(int(identity.split(":")[1])) == identity:
+            continue
+        instance.report_run_failed(run, "Its process is gone: it was killed, or the machine was restarted.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        dead.append(run.run_id)
+    return dead
