@@ -42,6 +42,13 @@ def explain(error: BaseException, folder: Path) -> SultanaError | None:
     for one in chain:
         if (isinstance(one, OSError) and one.errno == errno.ENOSPC) or FULL.search(str(one)):
             return disk_is_full(folder)
+        if "disk I/O error" in str(one):
+            # SQLite says so, too, where a full disk leaves no room for its shared memory.
+            return SultanaError(
+                f"A database in {folder} could not be written: the disk that holds it is full, or failing; "
+                "what was committed before is intact",
+                "Free some space, or set SULTANA_DATA to a folder on another disk, and run the same command again",
+            )
         if isinstance(one, ValidationError):
             return wrong_settings(one, one.title)
         if isinstance(one, DagsterInvalidConfigError):
