@@ -1,9 +1,7 @@
 """What every asset does at its door: find its inputs, tell whether they changed, and record what it made.
 
-A materialization carries one JSON record (`LINEAGE`): configuration, code version, the exact upstream
-materializations by their place in Dagster's event log, and the Lance versions it refers to. Audits and
-reuse read that record and nothing else. An asset whose inputs digest equals that of its last
-materialization is not made again: the same materialization is recorded once more.
+An asset whose inputs digest equals that of its last materialization is not made again: the same
+materialization is recorded once more. What is recorded is described in `materialized.py`.
 """
 
 import functools
@@ -18,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.materialized import LINEAGE, Materialized, materializations, require
 from assets.records import digest
 from resources.definitions import Storage
 from resources.environment import apply_safe_defaults, die_with_parent
@@ -26,7 +25,6 @@ from resources.memory import peak_mebibytes, restart_peak
 from resources.progress import stage_began, stage_ended, track
 from resources.tables import LanceTables, Provenance, TableRef
 
-LINEAGE = "sultana/lineage"
 OWNER = "team:sultana"
 PACKAGES = (
     "dagster",
@@ -39,98 +37,6 @@ PACKAGES = (
     "pyarrow",
     "scikit-learn",
 )
-
-
-@dataclass(frozen=True)
-class Materialized:
-    """One materialization in Dagster's event log, as Sultana recorded it."""
-
-    asset: str
-    partition: str | None
-    storage_id: int
-    run_id: str
-    timestamp: float
-    data_version: str
-    record: Mapping[str, Any]
-    metadata: Mapping[str, dg.MetadataValue]
-
-    def table(self, name: str | None = None) -> TableRef:
-        """The Lance version that this materialization refers to; `name` where there are several."""
-        tables = self.record["tables"]
-        return TableRef.from_json(tables[name] if name else next(iter(tables.values())))
-
-    def pointer(self) -> dict[str, Any]:
-        """What another record stores to name this materialization."""
-        return {
-            "asset": self.asset,
-            "partition": self.partition,
-            "storage_id": self.storage_id,
-            "run_id": self.run_id,
-            "data_version": self.data_version,
-        }
-
-
-def table_of(result: dg.MaterializeResult, name: str | None = None) -> TableRef:
-    """The Lance version that a result refers to; `name` where there are several."""
-    record = result.metadata[LINEAGE].value  # type: ignore[index, union-attr]
-    tables: Mapping[str, Any] = record["tables"]  # type: ignore[index, call-overload, assignment]
-    return TableRef.from_json(tables[name] if name else next(iter(tables.values())))
-
-
-def materializations(
-    instance: dg.DagsterInstance, asset: str, partition: str | None = None, storage_id: int | None = None
-) -> list[Materialized]:
-    """The newest materialization (or the one at `storage_id`) of an asset or of one of its partitions."""
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(
-            asset_key=dg.AssetKey(asset),
-            asset_partitions=[partition] if partition else None,
-            storage_ids=[storage_id] if storage_id is not None else None,
-        ),
-        limit=1,
-    ).records
-    found = []
-    for one in records:
-        event = one.asset_materialization
-        if event is None or LINEAGE not in event.metadata:
-            continue
-        found.append(
-            Materialized(
-                asset=asset,
-                partition=one.partition_key,
-                storage_id=one.storage_id,
-                run_id=one.run_id,
-                timestamp=one.timestamp,
-                data_version=(event.tags or {})["dagster/data_version"],
-                record=event.metadata[LINEAGE].value,  # type: ignore[arg-type]
-                metadata=event.metadata,
-            )
-        )
-    return found
-
-
-def require(instance: dg.DagsterInstance, asset: str, partition: str | None = None) -> Materialized:
-    """The newest materialization of an asset, or a SultanaError that says to make it first."""
-    found = materializations(instance, asset, partition)
-    if not found:
-        where = f" for partition {partition}" if partition else ""
-        raise SultanaError(
-            f"The asset '{asset}'{where} has not been materialized yet",
-            f"Materialize '{asset}' first, or run: sultana run --to {asset}",
-        )
-    return found[0]
-
-
-def follow(instance: dg.DagsterInstance, made: Materialized, asset: str) -> Materialized:
-    """The very materialization of `asset` that `made` was made from, however much has come since."""
-    pointer = made.record["upstream"][asset]
-    found = materializations(instance, asset, pointer["partition"], pointer["storage_id"])
-    if not found:
-        raise SultanaError(
-            f"Dagster no longer knows the materialization of '{asset}' that '{made.asset}' was made from",
-            f"Materialize '{made.asset}' again",
-        )
-    return found[0]
 
 
 @functools.cache

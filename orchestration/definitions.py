@@ -7,14 +7,15 @@ import dagster as dg
 
 from assets.diversity.assets import diversity_clusters
 from assets.embeddings.assets import instruction_embeddings
-from assets.evaluation.assets import baseline_evaluation, benchmark_splits, evaluation, leaderboard
+from assets.evaluation.assets import baseline_evaluation, evaluation, leaderboard
+from assets.evaluation.split_assets import benchmark_splits
 from assets.finetuning.assets import checkpoint
 from assets.instructions.assets import instructions, raw_instructions
 from assets.interpolation.assets import interpolated_instructions
 from assets.lineage.assets import lineage_manifest
 from assets.selection.assets import curriculum
 from orchestration.jobs import JOBS
-from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, Storage
+from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
 
 defs = dg.Definitions(
     assets=[
@@ -33,6 +34,7 @@ defs = dg.Definitions(
     ],
     jobs=JOBS,
     resources={
+        "io_manager": NoValues(),
         "storage": Storage(),
         "registry": ModelRegistry(),
         "language_model": LanguageModelSetting(),

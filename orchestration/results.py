@@ -6,7 +6,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from assets.materialization import require
+from assets.materialized import require
 
 
 def show_results(

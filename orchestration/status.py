@@ -6,7 +6,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from assets.materialization import Materialized, materializations
+from assets.materialized import Materialized, materializations
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from resources.definitions import data_folder

@@ -47,6 +47,22 @@ class Storage(dg.ConfigurableResource):
         return LanceTables(self.path("lance"), fence=fence)
 
 
+class NoValues(dg.ConfigurableIOManager):
+    """Refuses to store Python values: assets exchange Lance versions, so that nothing is ever pickled."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Raises TypeError: an asset returned a value."""
+        raise TypeError(
+            f"{context.asset_key.to_user_string()} returned a value; write a table and return its version"
+        )
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """Raises TypeError: an asset asked for a value."""
+        raise TypeError(
+            f"{context.asset_key.to_user_string()} is no value; read the table that its record names"
+        )
+
+
 class ModelRegistry(dg.ConfigurableResource):
     """MLflow: where runs are tracked and checkpoints registered."""
 

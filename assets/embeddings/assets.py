@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from assets.embeddings.config import EmbeddingsConfig
-from assets.materialization import OWNER, Stage, begin, table_of
+from assets.materialization import OWNER, Stage, begin
+from assets.materialized import table_of
 from assets.presentation import column_schema, plot
 from assets.records import Record, digest, embeddings_record
 from resources.definitions import EmbedderSetting, Storage

@@ -1,27 +1,21 @@
-"""The door of the stage `evaluation`: benchmark splits, scores and the leaderboard."""
+"""The door of the stage `evaluation`: scores of the base model and of checkpoints, and the leaderboard."""
 
 import functools
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
 
-from assets.evaluation.config import BenchmarkSplitsConfig, EvaluationConfig, LeaderboardConfig
+from assets.evaluation.config import EvaluationConfig, LeaderboardConfig
 from assets.evaluation.leaderboard import BASE, as_rows, standings, verdict
-from assets.evaluation.splits import make_splits, share_by_hash
-from assets.instructions.config import Source
-from assets.instructions.examples import ExampleProblem, read_examples
-from assets.instructions.raw import SourceSpec, source_fingerprint
-from assets.instructions.starter_files import starter_files
-from assets.materialization import OWNER, Stage, begin, materializations
+from assets.materialization import OWNER, Stage, begin
+from assets.materialized import materializations
 from assets.partitions import EXPERIMENTS, strategy_and_seed
-from assets.presentation import COLOURS, PREVIEW_ROWS, bars, column_schema, plot, preview, table
-from assets.records import BENCHMARK_SPLITS, EVALUATIONS, ID_LENGTH, SPLITS, digest, rows_digest
+from assets.presentation import COLOURS, PREVIEW_ROWS, bars, plot, table
+from assets.records import EVALUATIONS, ID_LENGTH, digest, rows_digest
 from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
 from resources.errors import SultanaError
 
@@ -29,121 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CODE_VERSION = "1"
-SPLITS_DISJOINT = "splits_are_disjoint"
-
-
-def _split_specs(config: BenchmarkSplitsConfig, storage: Storage) -> dict[str, list[SourceSpec]]:
-    named: dict[str, list[Source]] = {
-        "reward": config.reward,
-        "early_stopping": config.early_stopping,
-        "test": config.test,
-    }
-    if not any(named.values()):
-        files = starter_files(storage.path("starter"), seed=config.starter.seed, rows=config.starter.rows)
-        return {
-            split: [SourceSpec(name=f"starter-{split}", uri=str(files.splits[split]), licence=files.licence)]
-            for split in SPLITS
-        }
-    for split in ("reward", "test"):
-        if not named[split]:
-            raise SultanaError(
-                f"benchmark_splits names sources, but none for the split '{split}'",
-                f"Name one: sultana run --{split} FILE, or config.{split} in the Launchpad",
-            )
-    return {split: [source.spec() for source in sources] for split, sources in named.items()}
-
-
-@dg.asset(
-    group_name="evaluation",
-    owners=[OWNER],
-    kinds={"lancedb"},
-    code_version=CODE_VERSION,
-    pool="benchmark_splits",
-    check_specs=[
-        dg.AssetCheckSpec(
-            SPLITS_DISJOINT,
-            asset="benchmark_splits",
-            blocking=True,
-            description="No prompt stands in two splits, and no split is empty.",
-        )
-    ],
-)
-def benchmark_splits(
-    context: dg.AssetExecutionContext, config: BenchmarkSplitsConfig, storage: Storage
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """Three disjoint sets: reward (what RAISE sees), early stopping, and test (what is compared on)."""
-    specs = _split_specs(config, storage)
-    stage = begin(
-        context,
-        storage,
-        config,
-        asset="benchmark_splits",
-        code_version=CODE_VERSION,
-        settings={"files": {split: source_fingerprint(found) for split, found in specs.items()}},
-    )
-    if again := stage.previous(["benchmark_splits"]):
-        yield again[0]
-        yield dg.AssetCheckResult(check_name=SPLITS_DISJOINT, asset_key="benchmark_splits", passed=True)
-        return
-    unusable: list[ExampleProblem] = []
-    found = {
-        split: [
-            asdict(example) for spec in sources for example in read_examples(spec, on_problem=unusable.append)
-        ]
-        for split, sources in specs.items()
-    }
-    if not found["early_stopping"]:
-        found["early_stopping"], found["reward"] = share_by_hash(found["reward"], config.early_stopping_share)
-    splits = make_splits(
-        found,
-        maximum_examples=config.maximum_examples,
-        n=config.contamination_ngram,
-        threshold=config.contamination_threshold,
-    )
-    rows = pa.Table.from_pylist(splits.examples, schema=BENCHMARK_SPLITS.schema)
-    ref = stage.tables.write(
-        BENCHMARK_SPLITS,
-        rows,
-        mode="overwrite",
-        digest=rows_digest(splits.examples),
-        provenance=stage.provenance(),
-    )
-    sizes = Counter(rows["split"].to_pylist())
-    hashes = {
-        split: rows_digest(one["example_id"] for one in splits.examples if one["split"] == split)
-        for split in SPLITS
-    }
-    yield stage.result(
-        [ref],
-        {
-            "dagster/row_count": ref.rows,
-            "dagster/column_schema": column_schema(BENCHMARK_SPLITS.schema),
-            "sizes": table(
-                [{"split": split, "examples": sizes[split], "sha256": hashes[split]} for split in SPLITS]
-            ),
-            "left_out": table(
-                [
-                    {"reason": reason, "split": split, "examples": count}
-                    for (reason, split), count in sorted(splits.left_out.items())
-                ]
-            ),
-            "unusable": table([asdict(one) for one in unusable]),
-            "preview": preview(rows, ["split", "task", "messages", "response", "answer"]),
-            "tasks": bars(
-                Counter(rows["task"].to_pylist()), title="Examples per task, all splits", x="examples"
-            ),
-        },
-        facts={"split_sha256": hashes},
-    )
-    prompts = Counter(digest(row["messages"]) for row in splits.examples)
-    shared = sum(count - 1 for count in prompts.values())
-    empty = [split for split in SPLITS if not sizes[split]]
-    yield dg.AssetCheckResult(
-        check_name=SPLITS_DISJOINT,
-        asset_key="benchmark_splits",
-        passed=not shared and not empty,
-        metadata={"shared_prompts": shared, "empty_splits": ", ".join(empty) or "none"},
-    )
 
 
 def _score(

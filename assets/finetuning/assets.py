@@ -12,7 +12,8 @@ from assets.finetuning.config import CheckpointConfig
 from assets.finetuning.rows import encode_rows, read_recipes
 from assets.finetuning.session import training_config
 from assets.ledger import read_curriculum
-from assets.materialization import OWNER, Materialized, Stage, begin, environment, follow
+from assets.materialization import OWNER, Stage, begin, environment
+from assets.materialized import Materialized, follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.presentation import plot, table
 from assets.records import ID_LENGTH

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from assets.interpolation.config import InterpolationConfig
-from assets.materialization import OWNER, Stage, begin, table_of
+from assets.materialization import OWNER, Stage, begin
+from assets.materialized import table_of
 from assets.presentation import column_schema, plot, preview, table
 from assets.records import INTERPOLATED_INSTRUCTIONS, rows_digest
 from resources.definitions import Storage

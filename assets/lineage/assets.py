@@ -8,7 +8,8 @@ import dagster as dg
 
 from assets.lineage.config import LineageConfig
 from assets.lineage.manifest import Pointer, build_manifest
-from assets.materialization import OWNER, begin, materializations
+from assets.materialization import OWNER, begin
+from assets.materialized import materializations
 from assets.partitions import EXPERIMENTS
 from assets.presentation import table
 from resources.definitions import ModelRegistry, Storage

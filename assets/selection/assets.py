@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.finetuning.rows import EncodedRows, encode_rows, read_recipes
-from assets.materialization import OWNER, Stage, begin, follow
+from assets.materialization import OWNER, Stage, begin
+from assets.materialized import follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.presentation import bars, column_schema, plot, preview, table
 from assets.records import CURRICULUM, rows_digest

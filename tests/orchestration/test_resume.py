@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from assets.materialization import require
+from assets.materialized import require
 from orchestration.dead_runs import PROCESS_TAG
 from orchestration.instance import open_instance
 

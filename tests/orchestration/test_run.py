@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from assets.materialization import LINEAGE, materializations
+from assets.materialized import LINEAGE, materializations
 from orchestration.instance import open_instance
 from orchestration.run import Request, run_request
 from resources.definitions import ModelRegistry, Storage
