@@ -74,8 +74,9 @@ def checkpoint(
 
     sources = _sources(stage)
     pair = model.load()
-    batches = _batches(stage, sources, config, pair[1])
-    result, curves, folder = _train(stage, config, model, pair, batches)
+    maximum_length = int(sources["curriculum"].record["configuration"]["maximum_length"])
+    batches = _batches(stage, sources, pair[1], maximum_length)
+    result, curves, folder = _train(stage, config, model, pair, batches, maximum_length)
     curriculum_id = sources["curriculum"].record["facts"]["curriculum_id"]
     inputs = _inputs(stage, sources)
     settings = config.training.model_dump(mode="json")
@@ -91,6 +92,7 @@ def checkpoint(
             "base_model_fingerprint": model.fingerprint(),
             "steps": len(batches),
             "batch_size": len(batches[0]),
+            "maximum_length": maximum_length,
             "curriculum_id": curriculum_id,
             "git_commit": environment()["git_commit"],
         },
@@ -167,7 +169,7 @@ def _inputs(stage: Stage, sources: Mapping[str, Materialized]) -> list[InputTabl
 
 
 def _batches(
-    stage: Stage, sources: Mapping[str, Materialized], config: CheckpointConfig, tokenizer: Any
+    stage: Stage, sources: Mapping[str, Materialized], tokenizer: Any, maximum_length: int
 ) -> list[list["TrainingRow"]]:
     """The ledger's batches in order, encoded. Raises SultanaError where a row cannot be trained on."""
     identity = sources["curriculum"].record["facts"]["curriculum_id"]
@@ -179,13 +181,13 @@ def _batches(
         tokenizer=tokenizer,
         conversations={row["instruction_id"]: row["messages"] for row in instructions.to_pylist()},
         recipes=read_recipes(stage.tables, sources["interpolated_instructions"].table()),
-        maximum_length=config.training.maximum_length,
+        maximum_length=maximum_length,
     )
     if encoded.refused:
         row_id, reason = min(encoded.refused.items())
         raise SultanaError(
             f"{len(encoded.refused)} rows of the curriculum cannot be trained on, the first is {row_id} ({reason})",
-            "Raise training.maximum_length, or materialize the curriculum with the same maximum_length",
+            "Materialize the curriculum again; it leaves out rows that are too long",
         )
     return [
         [replace(encoded.rows[entry.row_id], weight=entry.weight) for entry in step]
@@ -199,6 +201,7 @@ def _train(
     model: "LanguageModel",
     pair: tuple[Any, Any],
     batches: list[list["TrainingRow"]],
+    maximum_length: int,
 ) -> tuple["TrainingResult", list[dict[str, float]], Path]:
     """Trains, resuming where a killed run stopped; returns the result, its curves and the folder used."""
     from assets.finetuning.examples import encode_examples
@@ -211,12 +214,12 @@ def _train(
         stage.upstream["benchmark_splits"].table(),
         "early_stopping",
         tokenizer=pair[1],
-        maximum_length=config.training.maximum_length,
+        maximum_length=maximum_length,
         most=config.early_stopping_examples,
     ).examples
     session = TrainingSession(
         pair,
-        training_config(config.training, stage.settings["seed"]),
+        training_config(config.training, maximum_length, stage.settings["seed"]),
         total_steps=len(batches),
         fingerprint=model.fingerprint(),
     )

@@ -22,7 +22,7 @@ class Schedule(StrEnum):
 
 
 class TrainingSettings(dg.Config):
-    """How a model is fine-tuned; the number of steps and the batch size come from the curriculum."""
+    """How a model is fine-tuned; steps, batch size and the longest row come from the curriculum."""
 
     method: Method = Field(default=Method.lora, description="lora: low-rank adapters. full: all weights.")
     rank: int = Field(default=8, ge=1, le=1024, description="Rank of the LoRA adapters.")
@@ -38,7 +38,6 @@ class TrainingSettings(dg.Config):
     warmup_steps: int = Field(default=0, ge=0, description="Steps of linear warm-up.")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="Decoupled weight decay.")
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient.")
-    maximum_length: int = Field(default=512, ge=16, le=131_072, description="Longest row, in tokens.")
     micro_batch: int = Field(default=8, ge=1, le=4096, description="Rows in one forward and backward pass.")
 
 

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from assets.finetuning.trainer import TrainingConfig
 
 
-def training_config(settings: TrainingSettings, seed: int) -> "TrainingConfig":
-    """`settings` with a seed; adapters and dropout depend on nothing else that is random."""
+def training_config(settings: TrainingSettings, maximum_length: int, seed: int) -> "TrainingConfig":
+    """`settings` for rows of at most `maximum_length` tokens; all that is random depends on `seed`."""
     from assets.finetuning.trainer import TrainingConfig
 
     return TrainingConfig(
@@ -22,7 +22,7 @@ def training_config(settings: TrainingSettings, seed: int) -> "TrainingConfig":
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         gradient_clip=settings.gradient_clip,
-        maximum_length=settings.maximum_length,
+        maximum_length=maximum_length,
         micro_batch=settings.micro_batch,
         seed=seed,
     )

@@ -58,7 +58,10 @@ def run_raise(
         most=settings.reward_examples,
     ).examples
     session = TrainingSession(
-        pair, training_config(settings.training, seed), config.steps, fingerprint=language_model.fingerprint()
+        pair,
+        training_config(settings.training, config.maximum_length, seed),
+        config.steps,
+        fingerprint=language_model.fingerprint(),
     )
     with stage.progress("training runs", policy.training_runs * config.steps, "steps") as progress:
 
