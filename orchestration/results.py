@@ -29,6 +29,7 @@ def show_results(
             ),
         )
     console.print(board)
+    console.print(facts["verdict"].replace("**", "").replace("\n\n", "\n"), markup=False)
     models = Table(title="Registered models", title_justify="left")
     for column in ("partition", "model", "MLflow run", "manifest"):
         models.add_column(column)

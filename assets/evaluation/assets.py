@@ -270,6 +270,7 @@ def leaderboard(
     ]
     board = standings(rows, config.reference)
     shown = as_rows(board)
+    meaning = verdict(board, config.reference)
 
     def draw(axes: "Axes") -> None:
         for place, one in enumerate(board):
@@ -290,7 +291,7 @@ def leaderboard(
         [],
         {
             "leaderboard": table(shown),
-            "verdict": dg.MetadataValue.md(verdict(board, config.reference)),
+            "verdict": dg.MetadataValue.md(meaning),
             "left_out": table(
                 [
                     {"partition": made.partition, "reason": "other benchmark data or scoring settings"}
@@ -305,5 +306,5 @@ def leaderboard(
             ),
         },
         content=digest(shown),
-        facts={"reference": config.reference, "rows": shown},
+        facts={"reference": config.reference, "rows": shown, "verdict": meaning},
     )
