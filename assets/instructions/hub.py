@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from resources.errors import SultanaError
+from resources.hub import hub_explained
 from resources.text import check_name, escape_terminal
 
 HUB_PREFIX = "hf://"
@@ -109,13 +110,12 @@ def _from_hub(
     working_folder: Path,
 ) -> HubFiles:
     from huggingface_hub import HfApi, constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
 
     if constants.HF_HUB_OFFLINE:
         raise SultanaError(
             f"The dataset {repo} is on the Hub, and this process is offline", _ONLINE.format(repo=repo)
         )
-    try:
+    with hub_explained(f"The dataset {repo}"):
         info = HfApi().dataset_info(repo, revision=revision)
         commit = info.sha
         if pattern:
@@ -127,11 +127,6 @@ def _from_hub(
         files = [
             (name, Path(hf_hub_download(repo, name, repo_type="dataset", revision=commit))) for name in names
         ]
-    except (OSError, HfHubHTTPError) as error:
-        raise SultanaError(
-            f"The dataset {repo} cannot be fetched from the Hub: {escape_terminal(str(error), 200)}",
-            "Check its name and revision, the network, and HF_TOKEN where it is private or gated",
-        ) from error
     licence = getattr(info.card_data, "license", None)
     return HubFiles(_address(repo, commit), commit, licence if isinstance(licence, str) else None, files)
 
