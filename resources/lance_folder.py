@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from resources.errors import SultanaError
 from resources.files import sync_path
 from resources.text import escape_terminal
+from resources.time_limit import within_time
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -53,7 +54,7 @@ def open_version(folder: Path, version: int) -> "LanceDataset":
     """A fresh handle at `version`. Raises ValueError, OSError or RuntimeError where it cannot be read."""
     import lance
 
-    dataset = lance.dataset(str(folder), version=version)
+    dataset = within_time(f"opening {folder.name}", lance.dataset, str(folder), version=version)
     # A manifest of zeros opens as the empty version 0, without an error.
     if dataset.version != version:
         raise ValueError(f"version {version} opens as version {dataset.version}")
@@ -69,7 +70,7 @@ def readable_properties(folder: Path, version: int) -> dict[str, str] | None:
     """The properties of a version's commit, or None where the version cannot be read."""
     try:
         dataset = open_version(folder, version)
-        dataset.count_rows()
+        within_time(f"counting {folder.name}", dataset.count_rows)
         return properties(dataset)
     except (ValueError, OSError, RuntimeError):  # Lance has no error class of its own for a torn file
         return None
@@ -78,7 +79,7 @@ def readable_properties(folder: Path, version: int) -> dict[str, str] | None:
 def restore_version(folder: Path, version: int) -> int:
     """Make the content of `version` the newest version again; returns the newest version's number."""
     if versions_on_disk(folder)[0] != version:
-        open_version(folder, version).restore()
+        within_time(f"restoring {folder.name}", open_version(folder, version).restore)
     return versions_on_disk(folder)[0]
 
 
@@ -110,7 +111,7 @@ def tag_version(folder: Path, dataset: "LanceDataset", stem: str) -> str:
             return name
         if tagged is None:
             path.unlink(missing_ok=True)
-            dataset.tags.create(name, dataset.version)
+            within_time(f"tagging {folder.name}", dataset.tags.create, name, dataset.version)
             return name
     raise SultanaError(
         f"The tag {stem}-v{dataset.version} of {folder} belongs to another version",
@@ -200,7 +201,7 @@ def check_unique(keys: pa.ChunkedArray, key: str, table: str) -> None:
 
 def read_keys(dataset: "LanceDataset", key: str) -> pa.ChunkedArray:
     """The key column alone, without the rest of the rows."""
-    return dataset.to_table(columns=[key]).column(key)
+    return within_time("reading keys", dataset.to_table, columns=[key]).column(key)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from resources import lance_folder
+from resources.time_limit import within_time
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -86,5 +87,5 @@ def stage_upsert(
     )
     lance_folder.check_unique(rows.column(key), key, table)
     merge = base.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
-    transaction, _ = merge.execute_uncommitted(rows)
+    transaction, _ = within_time(f"merging into {table}", merge.execute_uncommitted, rows)
     return transaction

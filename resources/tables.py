@@ -22,6 +22,7 @@ from resources.files import disk_full_explained, exclusive_lock, sync_filesystem
 from resources.findings import Finding
 from resources.staging import stage_stream, stage_upsert
 from resources.text import check_name
+from resources.time_limit import within_time
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -155,7 +156,8 @@ class LanceTables:
         self, ref: TableRef, columns: Sequence[str] | None = None, filter: str | None = None
     ) -> pa.Table:
         """The rows of a version, all columns unless `columns` names some. Build `filter` with `id_filter`."""
-        return self.open(ref).to_table(columns=list(columns) if columns else None, filter=filter)
+        wanted = list(columns) if columns else None
+        return within_time(f"reading {ref.table}", self.open(ref).to_table, columns=wanted, filter=filter)
 
     def batches(
         self,
@@ -259,7 +261,10 @@ class LanceTables:
                 lance_folder.COMMIT_MESSAGE: f"{mode} by {provenance.asset_key}",
             }
             self._fence()
-        return lance.LanceDataset.commit(str(folder), transaction).version, final_digest
+        committed = within_time(
+            f"committing {record.table}", lance.LanceDataset.commit, str(folder), transaction
+        )
+        return committed.version, final_digest
 
     def _base(self, record: Record, pointer: Commit, metadata: Mapping[str, str] | None) -> "LanceDataset":
         """The acknowledged version, brought back to the top where others lie above it."""
