@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 from dagster import DagsterInvalidConfigError
 from pydantic import ValidationError
 
@@ -69,11 +68,3 @@ def wrong_settings(error: ValidationError, where: str) -> SultanaError:
         for one in error.errors()
     )
     return SultanaError(f"Wrong setting of {where}: {reasons}", "Correct it; nothing was started")
-
-
-def failed_step(result: dg.ExecuteInProcessResult) -> str:
-    """The name of the first step that failed, for the message."""
-    for event in result.all_events:
-        if event.is_step_failure:
-            return str(event.step_key)
-    return "the run"

@@ -139,11 +139,6 @@ class TrainingSession:
         """Optimizer steps taken since M_0; the next step has this number."""
         return self._step
 
-    @property
-    def trained_parameters(self) -> int:
-        """How many numbers are trained."""
-        return sum(parameter.numel() for parameter in self._trained.values())
-
     def reset(self) -> None:
         """Back to M_0: first weights, fresh optimizer and schedule. The base weights are not reloaded."""
         with torch.no_grad():
