@@ -1,6 +1,7 @@
 """The `sultana` command. It drives the Dagster definitions, and nothing beside them."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -113,6 +114,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     os.environ["SULTANA_DATA"] = str(data_folder())
     open_console().print(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl+C stops it)")
     os.chdir(PROJECT)
+    # A shell without job control starts background commands deaf to SIGINT, and Dagster then to SIGTERM too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(
         sys.executable,
         [
