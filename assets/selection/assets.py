@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.finetuning.rows import EncodedRows, encode_rows, read_recipes
+from assets.ledger import curriculum_id, curriculum_table, read_curriculum
 from assets.materialization import OWNER, Stage, begin
-from assets.materialized import follow
+from assets.materialized import LINEAGE, follow, table_of
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.presentation import bars, column_schema, plot, preview, table
 from assets.records import CURRICULUM, rows_digest
 from assets.selection.config import CurriculumConfig, PoolRows
 from resources.definitions import LanguageModelSetting, Storage
+from resources.tables import TableRef
 from resources.text import id_filter
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ LEDGER_SOUND = "ledger_is_complete"
             LEDGER_SOUND,
             asset="curriculum",
             blocking=True,
-            description="Every step holds a full batch, and every row comes from the pool.",
+            description="Every step holds a full batch, and every row is one of diversity_clusters.",
         )
     ],
 )
@@ -56,8 +58,6 @@ def curriculum(
     random, longest, or raise: RAISE (arXiv 2504.07282) learns an acquisition function by PPO over
     training runs, rewarded by the change of the loss on the reward split.
     """
-    from assets.ledger import curriculum_id, curriculum_table, read_curriculum
-
     strategy, seed = strategy_and_seed(context)
     model = language_model.open(storage)
     stage = begin(
@@ -71,7 +71,8 @@ def curriculum(
     )
     if again := stage.previous(["curriculum"]):
         yield again[0]
-        yield dg.AssetCheckResult(check_name=LEDGER_SOUND, asset_key="curriculum", passed=True)
+        record = again[0].metadata[LINEAGE].value  # type: ignore[index, union-attr]
+        yield _check(stage, config, table_of(again[0]), str(record["facts"]["curriculum_id"]))  # type: ignore[index, call-overload]
         return
 
     pool, encoded = _pool(stage, config, model.load_tokenizer())
@@ -120,16 +121,20 @@ def curriculum(
         },
         facts={"curriculum_id": identity, "strategy": strategy, "seed": seed, **facts},
     )
-    read_back = read_curriculum(
-        stage.tables.read(ref, filter=id_filter("curriculum_id", [identity])), identity
-    )
-    outside = {one for step in read_back.steps for one in step.row_ids}.difference(pool.row_ids)
-    complete = len(read_back.steps) == config.steps and read_back.batch_size == config.batch_size
-    yield dg.AssetCheckResult(
+    yield _check(stage, config, ref, identity)
+
+
+def _check(stage: Stage, config: CurriculumConfig, ref: TableRef, identity: str) -> dg.AssetCheckResult:
+    """The ledger as stored: full batches for every step, rows of `diversity_clusters` only."""
+    ledger = stage.tables.read(ref, filter=id_filter("curriculum_id", [identity]))
+    found = read_curriculum(ledger, identity)
+    clusters = stage.tables.read(stage.upstream["diversity_clusters"].table(), columns=["row_id"])
+    outside = set(ledger["row_id"].to_pylist()).difference(clusters["row_id"].to_pylist())
+    return dg.AssetCheckResult(
         check_name=LEDGER_SOUND,
         asset_key="curriculum",
-        passed=complete and not outside,
-        metadata={"steps": len(read_back.steps), "rows_outside_the_pool": len(outside)},
+        passed=len(found.steps) == config.steps and found.batch_size == config.batch_size and not outside,
+        metadata={"steps": len(found.steps), "rows_outside_the_pool": len(outside)},
     )
 
 

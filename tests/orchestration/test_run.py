@@ -154,3 +154,20 @@ def test_metadata_is_worth_looking_at(finished: Any) -> None:
         assert LINEAGE in made.metadata
         kinds = {type(value) for value in made.metadata.values()}
         assert dg.TableMetadataValue in kinds or dg.MarkdownMetadataValue in kinds, name
+
+
+def test_checks_look_at_the_tables_again_when_all_is_reused(finished: Any) -> None:
+    folder, _ = finished
+    with open_instance(folder) as instance:
+        newest = instance.get_runs(limit=20)
+        seen = {
+            (one.asset_key.to_user_string(), one.check_name): one
+            for run in newest
+            for event in instance.all_logs(run.run_id)
+            if (dagster_event := event.dagster_event) is not None
+            and dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"
+            for one in [dagster_event.asset_check_evaluation_data]
+        }
+    assert len(seen) == 5
+    for one in seen.values():
+        assert one.passed and one.metadata
