@@ -50,8 +50,8 @@ def checkpoint(
 ) -> dg.MaterializeResult:
     """A model fine-tuned on the curriculum alone, in the ledger's order, and registered in MLflow.
 
-    LoRA by default. Interpolated rows are mixed at the embedding layer, with the exact two-sided loss
-    (MDIT section 3). A killed run goes on from its last complete state and ends with the same weights.
+    LoRA by default. Interpolated rows are mixed as their recipes say, with the exact two-sided loss (MDIT
+    section 3). A killed run goes on from its last complete state and ends with the same weights.
     """
     strategy, seed = strategy_and_seed(context)
     model = language_model.open(storage)

@@ -1,7 +1,8 @@
 """A causal language model taken apart: embedding, decoder and head, for batches without padding masks.
 
-`Batch` pads on the right only, so causal attention alone keeps real tokens from seeing padding. Only the
-states that predict a label are projected to the vocabulary.
+`Batch` pads on the right only, so causal attention alone keeps real tokens from seeing padding. Rows that
+share a line are told apart by their positions, which transformers turns into a mask. Only the states that
+predict a label are projected to the vocabulary.
 """
 
 import contextlib
@@ -9,6 +10,9 @@ from typing import Any
 
 import torch
 
+from assets.finetuning import probes
+from assets.finetuning.weights import layer_list
+from assets.interpolation.hidden_layer import mixed_before
 from assets.interpolation.label_loss import label_log_probabilities, soft_label_loss
 from assets.interpolation.mixing import Batch, mixed_embeddings
 from resources.errors import SultanaError
@@ -22,13 +26,21 @@ fused kernel wins."""
 class Decoder:
     """The parts of a causal language model of transformers, with or without adapters in it."""
 
-    def __init__(self, model: Any, autocast: torch.dtype | None = None) -> None:
-        """`autocast` is the dtype of products where the weights are kept in float32."""
+    def __init__(
+        self, model: Any, autocast: torch.dtype | None = None, *, detach_embeddings: bool = False
+    ) -> None:
+        """`autocast` is the dtype of products where the weights are kept in float32.
+
+        With `detach_embeddings` the embedding's output is a constant: no gradient reaches the embedding
+        through it. Where the head is tied to the embedding, the head's gradient still does.
+        """
         self.model = model
         self.autocast = autocast
+        self.detach_embeddings = detach_embeddings
         self.body = model.get_decoder()
         self.embedding = model.get_input_embeddings()
         self.head = model.get_output_embeddings()
+        self._checked: set[str] = set()
         if self.head is None or self.body is model:
             raise SultanaError(
                 f"{type(model).__name__} has no separate decoder and output head",
@@ -46,22 +58,56 @@ class Decoder:
         """The dtype of products."""
         return self.autocast or self.embedding.weight.dtype
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+    @property
+    def layers(self) -> Any:
+        """The decoder's layers, a ModuleList. Raises SultanaError where the model has none."""
+        name, _ = layer_list(self.model)
+        return getattr(self.body, name)
+
+    def precision(self) -> contextlib.AbstractContextManager[Any]:
+        """The dtype of products, as a context."""
         if self.autocast is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.autocast)
 
     def states(self, batch: Batch) -> torch.Tensor:
-        """The last layer's states after the final normalisation: (b, n, h)."""
+        """The last layer's states after the final normalisation: (l, n, h).
+
+        Raises SultanaError where the model cannot compute them, of which the first such batch is the test.
+        """
         self._choose_attention(batch.ids.shape[2])
-        with self._precision():
+        if batch.coefficients is not None:
+            probes.check_width(self, batch.ids.shape[2])
+            self.check_mixing(batch.layer)
+        elif self.detach_embeddings:
+            self.check_mixing(0)
+        if batch.positions is not None:
+            self.check_packing()
+        with self.precision():
+            return self.run(batch)
+
+    def run(self, batch: Batch) -> torch.Tensor:
+        """`states` without its checks, in the precision of the context."""
+        if batch.layer:
+            inputs = self._inputs(batch.ids.flatten(0, 1))
+            with mixed_before(self.layers, batch):
+                out = self.body(**inputs, use_cache=False)
+        else:
             if batch.coefficients is None:
-                out = self.body(input_ids=batch.ids[0], use_cache=False)
+                inputs = self._inputs(batch.ids[0])
             else:
                 mixed = mixed_embeddings(self.embedding, batch)
-                out = self.body(inputs_embeds=mixed, use_cache=False)
+                inputs = {"inputs_embeds": mixed.detach() if self.detach_embeddings else mixed}
+            if batch.positions is not None:
+                inputs["position_ids"] = batch.positions
+            out = self.body(**inputs, use_cache=False)
         states: torch.Tensor = out.last_hidden_state
         return states
+
+    def _inputs(self, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        if self.detach_embeddings:
+            return {"inputs_embeds": self.embedding(ids).detach()}
+        return {"input_ids": ids}
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Σ of label weight x cross entropy over the batch, float32, with gradients."""
@@ -83,7 +129,7 @@ class Decoder:
 
     def _choose_attention(self, width: int) -> None:
         current = self.model.config._attn_implementation
-        if current not in ("sdpa", "eager") or self.device.type != "cpu":
+        if current not in ("sdpa", "eager") or self.device.type != "cpu" or not self.model._supports_sdpa:
             return
         eager = torch.is_grad_enabled() and self.dtype == torch.bfloat16 and width <= EAGER_WIDTH
         wanted = "eager" if eager else "sdpa"
@@ -91,16 +137,20 @@ class Decoder:
             self.model.set_attn_implementation(wanted)
 
     def check_projection(self) -> None:
-        """Raise SultanaError for a model that does more than its head to the last states.
+        """Raise SultanaError for a model that does more than its head to the last states."""
+        probes.check_projection(self)
 
-        Some families scale or cap their logits; losses taken from the head alone would be wrong.
-        """
-        ids = torch.arange(2, device=self.device)[None]
-        with torch.no_grad(), self._precision():
-            whole = self.model(input_ids=ids, use_cache=False).logits.float()
-            apart = self.head(self.body(input_ids=ids, use_cache=False).last_hidden_state).float()
-        if not torch.allclose(whole, apart, rtol=1e-2, atol=1e-2):
-            raise SultanaError(
-                f"{type(self.model).__name__} changes its logits after the output head",
-                "Use a model without logit scaling or soft-capping",
-            )
+    def check_mixing(self, layer: int) -> None:
+        """Raise SultanaError for a model whose inputs cannot be mixed at `layer`; 0 is the embedding."""
+        if f"layer {layer}" not in self._checked:
+            if layer:
+                probes.check_hidden_layer(self, layer)
+            else:
+                probes.check_embeddings(self)
+            self._checked.add(f"layer {layer}")
+
+    def check_packing(self) -> None:
+        """Raise SultanaError for a model whose rows see one another where they share a line."""
+        if "packing" not in self._checked:
+            probes.check_packing(self)
+            self._checked.add("packing")

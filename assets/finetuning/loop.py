@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from assets.finetuning.checkpoints import CheckpointFolder
+from assets.finetuning.devices import process_number
 from assets.finetuning.trainer import StepMetrics, TrainingRow, TrainingSession
 from assets.records import digest
 from resources.errors import SultanaError
@@ -57,12 +58,13 @@ class TrainingResult:
 
 
 def batches_digest(batches: Sequence[Sequence[TrainingRow]]) -> str:
-    """SHA-256 of all that training reads of its batches: tokens, labels, λ, weights, order."""
+    """SHA-256 of all that training reads of its batches: tokens, labels, λ, alignment, weights, order."""
     value = hashlib.sha256()
     for batch in batches:
         value.update(f"batch {len(batch)}\n".encode())
         for row in batch:
-            value.update(f"row {row.row_id} {row.mixing!r} {row.weight!r} {len(row.parents)}\n".encode())
+            mixed = f"{row.mixing!r} {row.alignment} {row.layer}"
+            value.update(f"row {row.row_id} {mixed} {row.weight!r} {len(row.parents)}\n".encode())
             for parent in row.parents:
                 value.update(f"parent {parent.row_id} {len(parent)} {parent.response_start}\n".encode())
                 value.update(np.ascontiguousarray(parent.ids, np.int32).tobytes())
@@ -83,8 +85,9 @@ def train(
     """Train on the batches in order, from the newest verified checkpoint in `folder` or from M_0.
 
     A checkpoint is written every `every` steps and at the end; the newest `keep` and the best are kept.
-    Raises SultanaError where the number of batches is not the session's, where another process trains in
-    `folder`, or where its checkpoints belong to another training.
+    Raises SultanaError where the number of batches is not the session's, where the model cannot take rows
+    that are mixed as these, where another process trains in `folder`, or where its checkpoints belong to
+    another training. For one process: the steps of a session can be shared by several, checkpoints cannot.
     """
     if len(batches) != session.total_steps:
         raise SultanaError(
@@ -93,6 +96,12 @@ def train(
         )
     if every < 1:
         raise SultanaError(f"A checkpoint every {every} steps is not possible", "Set it to 1 or more")
+    if process_number()[1] > 1:
+        raise SultanaError(
+            "Checkpoints are written by one process, and several train here",
+            "Start one process, or call the session's steps directly",
+        )
+    session.check(row for batch in batches for row in batch)
     data = batches_digest(batches)
     rules = (
         None

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from assets.finetuning.config import TrainingSettings
 
 if TYPE_CHECKING:
-    from assets.finetuning.trainer import TrainingConfig
+    from assets.finetuning.training_config import TrainingConfig
 
 
 def training_config(settings: TrainingSettings, maximum_length: int, seed: int) -> "TrainingConfig":
     """`settings` for rows of at most `maximum_length` tokens; all that is random depends on `seed`."""
-    from assets.finetuning.trainer import TrainingConfig
+    from assets.finetuning.training_config import TrainingConfig
 
     return TrainingConfig(
         method=settings.method.value,
@@ -24,5 +24,10 @@ def training_config(settings: TrainingSettings, maximum_length: int, seed: int) 
         gradient_clip=settings.gradient_clip,
         maximum_length=maximum_length,
         micro_batch=settings.micro_batch,
+        packing=settings.packing,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        detach_embeddings=settings.detach_embeddings,
+        noise=settings.noise.value,
+        noise_scale=settings.noise_scale,
         seed=seed,
     )

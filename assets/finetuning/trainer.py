@@ -3,63 +3,36 @@
 A session is a model, an optimizer and a step number. What a step does depends on the rows, the
 configuration and the step number only: the learning rate is a function of the step, dropout draws from a
 generator seeded by (seed, step), so no hidden random state has to be carried over. Left out on purpose:
-epochs, data loading, several devices.
+epochs, data loading, starting several processes (devices.py shares the rows of a step among those that run).
 """
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from assets.finetuning.devices import process_number, sum_gradients, sum_numbers
 from assets.finetuning.encoding import Encoded
 from assets.finetuning.forward import Decoder
-from assets.finetuning.weights import add_adapter, choose_trained, save_adapter, save_model
-from assets.interpolation.mixing import AlignedRow, align, collate
+from assets.finetuning.micro_batches import in_micro_batches
+from assets.finetuning.noise import EmbeddingNoise
+from assets.finetuning.probes import check_width
+from assets.finetuning.schedule import learning_rate
+from assets.finetuning.training_config import TrainingConfig
+from assets.finetuning.training_state import restore, tensors_of
+from assets.finetuning.weights import add_adapter, checkpoint_layers, choose_trained, save_adapter, save_model
+from assets.interpolation.alignment import ALIGNMENTS, RESPONSE_BORDER, align
+from assets.interpolation.mixing import collate
 from assets.records import digest
 from resources.errors import SultanaError
 
+__all__ = ["StepMetrics", "TrainingConfig", "TrainingRow", "TrainingSession"]
+
 _SEED_SPAN = 2**31
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is fine-tuned."""
-
-    method: Literal["lora", "full"] = "lora"
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
-    target_modules: str | tuple[str, ...] = "all-linear"
-    layers: Literal["all"] | int = "all"  # or only so many from the top: backward stops below them
-    learning_rate: float = 3e-4
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    maximum_length: int = 512  # tokens
-    micro_batch: int = 8  # rows at once; a step's result does not depend on it but for rounding
-    gradient_clip: float = 1.0  # largest norm; 0 does not clip
-    seed: int = 0
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of products; auto: as the model was loaded
-
-    def __post_init__(self) -> None:
-        bounds: tuple[tuple[str, float, bool], ...] = (
-            ("rank", self.rank, self.rank >= 1),
-            ("alpha", self.alpha, self.alpha > 0),
-            ("dropout", self.dropout, 0 <= self.dropout < 1),
-            ("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf),
-            ("warmup_steps", self.warmup_steps, self.warmup_steps >= 0),
-            ("weight_decay", self.weight_decay, self.weight_decay >= 0),
-            ("maximum_length", self.maximum_length, self.maximum_length >= 2),
-            ("micro_batch", self.micro_batch, self.micro_batch >= 1),
-            ("gradient_clip", self.gradient_clip, self.gradient_clip >= 0),
-        )
-        for name, value, fits in bounds:
-            if not fits:
-                raise SultanaError(f"{name} cannot be {value}", "Choose a value within its bounds")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,12 +40,22 @@ class TrainingRow:
     """One slot of a batch: an original row (one parent) or an interpolated one (two).
 
     `mixing` is λ, the weight of `parents[0]`: 1.0 for originals. `weight` multiplies the row's loss.
+    `alignment` and `layer` say how and where two parents are mixed (interpolation/alignment.py).
     """
 
     row_id: str
     parents: tuple[Encoded, ...]
     mixing: float = 1.0
     weight: float = 1.0
+    alignment: str = RESPONSE_BORDER
+    layer: int = 0  # 0: the embedding layer; k: the states that enter decoder layer k
+
+    def __post_init__(self) -> None:
+        if self.alignment not in ALIGNMENTS or self.layer < 0:
+            raise SultanaError(
+                f"Row {self.row_id} cannot be mixed at layer {self.layer}, aligned as {self.alignment!r}",
+                f"Choose a layer from 0 on, and an alignment among {', '.join(ALIGNMENTS)}",
+            )
 
 
 @dataclass(frozen=True)
@@ -118,13 +101,17 @@ class TrainingSession:
                 layers=config.layers,
                 seed=config.seed,
             )
-            self.decoder = Decoder(self.model)
+            autocast = None
         else:
             # bfloat16 weights would lose most updates: keep float32 and take only the products in bfloat16.
             self.model.float()
             choose_trained(self.model, config.layers)
-            self.decoder = Decoder(self.model, None if wanted == torch.float32 else wanted)
+            autocast = None if wanted == torch.float32 else wanted
+        self.decoder = Decoder(self.model, autocast, detach_embeddings=config.detach_embeddings)
         self.decoder.check_projection()
+        if config.gradient_checkpointing:
+            checkpoint_layers(self.model)
+        self._noise = EmbeddingNoise(self.model, config.noise, config.noise_scale)
         self._trained = {
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
@@ -159,41 +146,41 @@ class TrainingSession:
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, from 0: linear warm-up, then the schedule down to 0 at the end."""
-        peak, warmup = self.config.learning_rate, self.config.warmup_steps
-        if step < warmup:
-            return peak * (step + 1) / (warmup + 1)
-        if self.config.schedule == "constant":
-            return peak
-        share = (step - warmup) / max(1, self.total_steps - warmup)
-        if self.config.schedule == "linear":
-            return peak * max(0.0, 1.0 - share)
-        return peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, share)))
+        config = self.config
+        return learning_rate(
+            config.schedule, config.learning_rate, step, config.warmup_steps, self.total_steps
+        )
+
+    def check(self, rows: Iterable[TrainingRow]) -> None:
+        """Raise SultanaError where the model cannot train on rows that are mixed as these; by small forwards."""
+        aligned = (align(row.parents, row.mixing, row.alignment, row.layer) for row in rows)
+        widths = [(row.layer, row.width) for row in aligned if len(row.ids) > 1]
+        for layer in sorted({layer for layer, _ in widths}):
+            self.decoder.check_mixing(layer)
+        check_width(self.decoder, max((width for _, width in widths), default=0))
+        if self.config.packing:
+            self.decoder.check_packing()
 
     def step(self, rows: Sequence[TrainingRow]) -> StepMetrics:
         """One optimizer step on a batch: M_t = Update(M_{t-1}, D_t) (RAISE §3.2).
 
         The loss is the sum of row weight x label weight x cross entropy, divided by the label weight of
-        the whole batch (row weights are not in the divisor), so micro-batches do not change it. Raises
-        SultanaError where the loss or the gradient is not finite; the weights are then as before.
+        the whole batch (row weights are not in the divisor), so micro-batches, packing and several
+        processes do not change it. Every process is given the whole batch and takes its share. Raises
+        SultanaError where the loss or the gradient is not finite, a row has no token to train on or the
+        model cannot take it; the weights are then as before.
         """
         started = time.perf_counter()
-        if not rows:
-            raise ValueError("A step needs at least one row")
-        aligned = [align(row.parents, row.mixing) for row in rows]
-        total = sum(row.label_weight for row in aligned)
-        order = sorted(range(len(rows)), key=lambda place: (aligned[place].width, place), reverse=True)
-        loss, tokens = 0.0, 0
+        number, _ = process_number()
         self.model.train()
-        with torch.random.fork_rng(devices=self._devices()):
-            torch.manual_seed((self.config.seed * 1_000_003 + self._step) % _SEED_SPAN)
-            for start in range(0, len(order), self.config.micro_batch):
-                places = order[start : start + self.config.micro_batch]
-                part, count = self._backward(
-                    [aligned[place] for place in places], [rows[place].weight for place in places], total
+        try:
+            with torch.random.fork_rng(devices=self._devices()), self._noise.active():
+                torch.manual_seed(
+                    (self.config.seed * 1_000_003 + self._step + number * 15_485_863) % _SEED_SPAN
                 )
-                loss += part
-                tokens += count
-        self.model.eval()
+                loss, tokens = self._accumulate(rows)
+        finally:
+            self.model.eval()
         norm = self._gradient_norm()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self._optimizer.zero_grad(set_to_none=True)
@@ -209,13 +196,39 @@ class TrainingSession:
         self._step += 1
         return StepMetrics(self._step - 1, loss, tokens, time.perf_counter() - started, norm, rate)
 
-    def _backward(
-        self, rows: Sequence[AlignedRow], weights: Sequence[float], total: float
-    ) -> tuple[float, int]:
-        batch = collate(rows, weights, self.decoder.device)
-        loss = self.decoder.loss(batch) / total
-        loss.backward()
-        return loss.item(), batch.tokens
+    def _accumulate(self, rows: Sequence[TrainingRow]) -> tuple[float, int]:
+        """Gradients of the batch's loss, over all processes; returns the loss and the number of tokens."""
+        if not rows:
+            raise ValueError("A step needs at least one row")
+        self._optimizer.zero_grad(set_to_none=True)  # of a step that was broken off
+        number, count = process_number()
+        mine = rows[number::count]
+        aligned = [align(row.parents, row.mixing, row.alignment, row.layer) for row in mine]
+        weights = [row.label_weight for row in aligned]
+        total, empty = sum_numbers([sum(weights), weights.count(0.0)], self.decoder.device)
+        if empty:
+            names = [row.row_id for row, weight in zip(mine, weights, strict=True) if not weight]
+            raise SultanaError(
+                f"Step {self._step} has rows without a token to train on: "
+                f"{', '.join(names) or 'another process has them'}",
+                "Leave them out, or choose another alignment",
+            )
+        loss, tokens = 0.0, 0
+        for part in in_micro_batches(aligned, self.config.micro_batch, packing=self.config.packing):
+            batch = collate(
+                [aligned[place] for place in part.rows],
+                [mine[place].weight for place in part.rows],
+                self.decoder.device,
+                part.places,
+            )
+            for passes in self._noise.passes():
+                part_loss = self.decoder.loss(batch) / (passes * total)
+                part_loss.backward()
+                loss += part_loss.item()
+            tokens += batch.tokens
+        sum_gradients(self._trained.values(), self.decoder.device)
+        loss, summed = sum_numbers([loss, tokens], self.decoder.device)
+        return loss, round(summed)
 
     def _gradient_norm(self) -> float:
         limit = self.config.gradient_clip or math.inf
@@ -225,12 +238,11 @@ class TrainingSession:
         return [] if self.decoder.device.type == "cpu" else [self.decoder.device]
 
     def gradients(self, rows: Sequence[TrainingRow]) -> dict[str, torch.Tensor]:
-        """The gradient of a batch's loss at the present weights, by parameter name; nothing is updated."""
-        aligned = [align(row.parents, row.mixing) for row in rows]
-        total = sum(row.label_weight for row in aligned)
-        for start in range(0, len(rows), self.config.micro_batch):
-            here = slice(start, start + self.config.micro_batch)
-            self._backward(aligned[here], [row.weight for row in rows[here]], total)
+        """The gradient of a batch's loss at the present weights, by parameter name; nothing is updated.
+
+        Without dropout and noise: the model is in evaluation mode.
+        """
+        self._accumulate(rows)
         found = {
             name: parameter.grad for name, parameter in self._trained.items() if parameter.grad is not None
         }
@@ -242,20 +254,14 @@ class TrainingSession:
 
         Trained weights, both moments of AdamW, and the step. Tensors are copies on the CPU.
         """
-        tensors: dict[str, torch.Tensor] = {}
-        for name, parameter in self._trained.items():
-            tensors[f"weights/{name}"] = _copy(parameter)
-            for moment in ("exp_avg", "exp_avg_sq"):
-                if moment in self._optimizer.state[parameter]:
-                    tensors[f"{moment}/{name}"] = _copy(self._optimizer.state[parameter][moment])
         return {
-            "tensors": tensors,
+            "tensors": tensors_of(self._trained, self._optimizer),
             "numbers": {"step": self._step, "config_digest": self.config_digest},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`. Raises SultanaError where it is of another configuration or model."""
-        tensors, numbers = state["tensors"], state["numbers"]
+        numbers = state["numbers"]
         if numbers["config_digest"] != self.config_digest:
             raise SultanaError(
                 "The saved state is of another configuration, number of steps or base model",
@@ -263,15 +269,7 @@ class TrainingSession:
             )
         self.reset()
         self._step = int(numbers["step"])
-        with torch.no_grad():
-            for name, parameter in self._trained.items():
-                parameter.copy_(tensors[f"weights/{name}"])
-                if f"exp_avg/{name}" in tensors:
-                    self._optimizer.state[parameter] = {
-                        "step": torch.tensor(float(self._step), device=parameter.device),
-                        "exp_avg": tensors[f"exp_avg/{name}"].to(parameter.device, copy=True),
-                        "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter.device, copy=True),
-                    }
+        restore(self._trained, self._optimizer, state["tensors"], self._step)
 
     def save_weights(self, folder: Path) -> None:
         """Write the adapter in PEFT's format, or all weights with the tokenizer, as safetensors."""
@@ -279,7 +277,3 @@ class TrainingSession:
             save_adapter(self._adapter, folder, self.fingerprint)
         else:
             save_model(self.model, self.tokenizer, folder, self.fingerprint)
-
-
-def _copy(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()

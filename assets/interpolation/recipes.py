@@ -4,23 +4,30 @@ A recipe stands for the interpolated sample of MDIT (arXiv 2504.07288, section 3
 
     H_cr = λ H_i + (1 - λ) H_j,    Y_cr = λ Y_i + (1 - λ) Y_j,    λ ~ Beta(α, α),
 
-with H the states at the embedding layer and Y the one-hot labels; λ is drawn for each pair of samples.
-The paper's α could not be read: 0.4 is Sultana's choice, mostly close to a pure sample. What α and the
-pairing should be is a matter for ablation.
+with H the states at the embedding layer and Y the one-hot labels; λ is drawn for each pair of samples. Task
+interpolation for meta-learning (MLTI, Yao, Zhang and Finn, ICLR 2022), which the notation follows, draws one
+λ for each pair of tasks: an option here. The paper's α could not be read: 0.4 is Sultana's choice, mostly
+close to a pure sample; `python -m tests.experiments mdit` compares it with others.
+
+A recipe takes some 50 bytes on disk beside its id, since what repeats (seed, layer, alignment, tasks) is
+stored once; a mixed row's embeddings alone would take thousands of times as much.
 
 Randomness comes from counters: recipe r is a function of (seed, r) and the table of tasks, as with
 counter-based generators (Salmon et al., 2011). How many recipes are drawn at once, or before, changes
 nothing, and neither does the order of the rows.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from assets.instructions.shingles import mix
+from assets.interpolation.alignment import ALIGNMENTS, RESPONSE_BORDER
 from assets.records import INTERPOLATED_INSTRUCTIONS, recipe_id
 from resources.errors import SultanaError
 
@@ -42,17 +49,21 @@ def draw_recipes(
     alpha: float = 0.4,
     pairing: str = "cross_task",
     sampling: str = "proportional",
+    lambda_per: str = "pair",
+    layer: int = EMBEDDING_LAYER,
+    alignment: str = RESPONSE_BORDER,
     seed: int = 0,
-    alignment: str = "response_border",
     first: int = 0,
 ) -> pa.Table:
     """Recipes `first` to `first + count - 1`, a table of INTERPOLATED_INSTRUCTIONS in that order.
 
     `tasks` are the rows' tasks, in the order of `ids`. `pairing`: the parents come from two tasks
     (cross_task), from any, or from one (same_task); they are never the same row. `sampling`: a task is
-    drawn by its size (proportional; every row is equally likely) or evenly (uniform). λ is in
-    [1e-6, 1 - 1e-6]. A recipe that is drawn twice is kept once, which happens with few rows only; then
-    there are fewer than `count`.
+    drawn by its size (proportional; every row is equally likely) or evenly (uniform). `lambda_per`: λ is
+    drawn for each pair of rows (pair) or once for each pair of tasks (task_pair), as the weight of the task
+    whose name comes first. λ is in [1e-6, 1 - 1e-6]. `layer` is that of mixing (0: embeddings), `alignment`
+    one of `alignment.ALIGNMENTS`. A recipe that is drawn twice is kept once, which happens with few rows
+    only; then there are fewer than `count`.
 
     Raises SultanaError where there are too few tasks or rows for such pairs.
     """
@@ -60,32 +71,44 @@ def draw_recipes(
         raise ValueError("every id is given once and has a task")
     if pairing not in ("cross_task", "any", "same_task") or sampling not in ("proportional", "uniform"):
         raise ValueError(f"no such pairing or sampling: {pairing!r}, {sampling!r}")
-    if count < 0 or first < 0 or alpha <= 0 or not 0 <= seed < 2**63:
-        raise ValueError("count, first and seed are at least 0, alpha is above 0")
+    if lambda_per not in ("pair", "task_pair") or alignment not in ALIGNMENTS:
+        raise ValueError(f"no such lambda_per or alignment: {lambda_per!r}, {alignment!r}")
+    if count < 0 or first < 0 or layer < 0 or alpha <= 0 or not 0 <= seed < 2**63:
+        raise ValueError("count, first, layer and seed are at least 0, alpha is above 0")
     if count == 0:
         return INTERPOLATED_INSTRUCTIONS.schema.empty_table()
     table = _Tasks.sorted(ids, tasks)
     if pairing == "same_task":
         table = table.of_two_rows_or_more()
     _refuse(table, pairing)
-    parts = [
-        _draw(
-            table,
-            np.arange(start, min(start + BLOCK, first + count)),
-            alpha,
-            pairing,
-            sampling,
-            seed,
-            alignment,
-        )
-        for start in range(first, first + count, BLOCK)
-    ]
+    pairs = _proportional if sampling == "proportional" else _even
+    parts = []
+    for start in range(first, first + count, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, first + count))
+        place_a, place_b = pairs(table, pairing, *(_uniform(seed, rows, stream) for stream in range(4)))
+        task_a, task_b = table.task_of(place_a), table.task_of(place_b)
+        number = _uniform(seed, rows, 4)
+        if lambda_per == "task_pair":
+            number = _of_task_pairs(table, task_a, task_b, seed)
+        weights = _beta(number, alpha)
+        parts.append(_table(table, place_a, place_b, task_a, task_b, weights, seed, layer, alignment))
     drawn = pa.concat_tables(parts)
     names = drawn["recipe_id"].to_pylist()
     if len(set(names)) == len(names):
         return drawn
     places = {name: place for place, name in reversed(list(enumerate(names)))}
     return drawn.take(sorted(places.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one interpolated row is mixed: λ (`weight`) of `parent_a` and 1 - λ of `parent_b`."""
+
+    parent_a: str
+    parent_b: str
+    weight: float
+    layer: int = EMBEDDING_LAYER
+    alignment: str = RESPONSE_BORDER
 
 
 @dataclass(frozen=True)
@@ -106,6 +129,10 @@ class _Tasks:
     def sizes(self) -> Places:
         """Rows of each task."""
         return np.diff(self.starts)
+
+    def task_of(self, places: Places) -> Places:
+        """The task of each row."""
+        return np.searchsorted(self.starts, places, side="right") - 1
 
     def of_two_rows_or_more(self) -> "_Tasks":
         """The tasks that can pair with themselves."""
@@ -128,18 +155,21 @@ def _refuse(table: _Tasks, pairing: str) -> None:
         )
 
 
-def _draw(
-    table: _Tasks, rows: Places, alpha: float, pairing: str, sampling: str, seed: int, alignment: str
+def _table(
+    table: _Tasks,
+    place_a: Places,
+    place_b: Places,
+    task_a: Places,
+    task_b: Places,
+    weights: Numbers,
+    seed: int,
+    layer: int,
+    alignment: str,
 ) -> pa.Table:
-    numbers = [_uniform(seed, rows, stream) for stream in range(5)]
-    place_a, place_b = (_proportional if sampling == "proportional" else _even)(table, pairing, *numbers[:4])
-    weights = _beta(numbers[4], alpha)
-    task_a = np.searchsorted(table.starts, place_a, side="right") - 1
-    task_b = np.searchsorted(table.starts, place_b, side="right") - 1
     ids, names = pa.array(table.ids, pa.string()), pa.array(table.names, pa.string())
     parents_a, parents_b = ids.take(pa.array(place_a)), ids.take(pa.array(place_b))
     recipes = [
-        recipe_id(a, b, weight, seed, EMBEDDING_LAYER, alignment)
+        recipe_id(a, b, weight, seed, layer, alignment)
         for a, b, weight in zip(parents_a.to_pylist(), parents_b.to_pylist(), weights.tolist(), strict=True)
     ]
     return pa.table(
@@ -148,9 +178,9 @@ def _draw(
             parents_a,
             parents_b,
             pa.array(weights),
-            pa.repeat(pa.scalar(seed, pa.int64()), len(rows)),
-            pa.repeat(pa.scalar(EMBEDDING_LAYER, pa.int32()), len(rows)),
-            pa.repeat(pa.scalar(alignment, pa.string()), len(rows)),
+            pa.repeat(pa.scalar(seed, pa.int64()), len(recipes)),
+            pa.repeat(pa.scalar(layer, pa.int32()), len(recipes)),
+            pa.repeat(pa.scalar(alignment, pa.string()), len(recipes)),
             names.take(pa.array(task_a)),
             names.take(pa.array(task_b)),
         ],
@@ -158,7 +188,17 @@ def _draw(
     )
 
 
-def _uniform(seed: int, rows: Places, stream: int) -> Numbers:
+def _of_task_pairs(table: _Tasks, task_a: Places, task_b: Places, seed: int) -> Numbers:
+    """A number in (0, 1) for each pair of tasks, by their names; turned round, it is one minus that."""
+    keys = np.array(
+        [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) for name in table.names], dtype=np.uint64
+    )
+    first, second = np.minimum(task_a, task_b), np.maximum(task_a, task_b)  # names are sorted
+    number = _uniform(seed, mix(keys[first]) + keys[second], 4)
+    return np.where(task_a <= task_b, number, 1 - number)
+
+
+def _uniform(seed: int, rows: npt.NDArray[Any], stream: int) -> Numbers:
     """A number in (0, 1) for each row: 53 bits of a hash of seed, stream and row number."""
     key = mix(mix(np.array([seed], dtype=np.uint64)) + np.uint64(stream + 1))
     bits = mix(mix(key + rows.astype(np.uint64)) ^ key) >> np.uint64(11)
@@ -184,7 +224,7 @@ def _proportional(
     """Parents with every row equally likely: the second of all rows that the pairing allows."""
     total = len(table.ids)
     place_a = _pick(row_a, total)
-    task = np.searchsorted(table.starts, place_a, side="right") - 1
+    task = table.task_of(place_a)
     if pairing == "same_task":
         return place_a, _other_row(table, task, place_a, row_b)
     # Skip the first parent's task, or the first parent alone.

@@ -1,4 +1,4 @@
-"""What a task is: a label that came with the row, or a cluster of instruction embeddings.
+"""What a task is: a label that came with the row, its source, or a cluster of instruction embeddings.
 
 MDIT interpolates between the samples of two tasks (section 3) and does not say what a task is where a
 data set names none, as Alpaca does not. Clusters of the embedded instructions stand in for labels.
@@ -17,22 +17,23 @@ def assign_tasks(
     labels: Sequence[str | None],
     vectors: npt.NDArray[np.float32] | None,
     *,
-    task_by: str = "column",
+    task_by: str = "task",
     clusters: int = 16,
     seed: int = 0,
 ) -> list[str]:
     """The task of every row, in the order of `ids`; the same for a row whatever that order is.
 
-    `labels` are the rows' own, None or empty where there is none. `task_by` "column" takes them and
-    clusters only the rows without one; "clusters" clusters all. `vectors` are (rows, dimension) float32
-    of unit length, needed where anything is clustered. A cluster is called cluster_0, cluster_1, ...
+    `labels` are the rows' own (task labels or sources), None or empty where there is none. `task_by` "task"
+    and "source" take them and cluster only the rows without one; "clusters" clusters all. `vectors` are
+    (rows, dimension) float32 of unit length, needed where anything is clustered. A cluster is called
+    cluster_0, cluster_1, ...
 
     Raises SultanaError where rows need a cluster and there are no vectors.
     """
     if len(labels) != len(ids) or (vectors is not None and len(vectors) != len(ids)):
         raise ValueError("every row needs a label (or None) and, where vectors are given, a vector")
-    if task_by not in ("column", "clusters"):
-        raise ValueError(f"task_by is 'column' or 'clusters', not {task_by!r}")
+    if task_by not in ("task", "source", "clusters"):
+        raise ValueError(f"task_by is 'task', 'source' or 'clusters', not {task_by!r}")
     tasks = ["" if task_by == "clusters" else (label or "") for label in labels]
     open_rows = sorted((place for place, task in enumerate(tasks) if not task), key=lambda place: ids[place])
     if not open_rows:

@@ -1,47 +1,12 @@
-"""A Llama of random weights, small enough for the mathematics of training to be tested exactly."""
+"""A small model and rows for it, where a test does not need the embedded one."""
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
+from small_models import random_row, tiny_llama
 
 from assets.finetuning.encoding import Encoded
-
-VOCABULARY = 61
-
-
-def tiny_llama(seed: int = 0) -> Any:
-    """A float32 Llama: 3 layers, 32 wide, tied embeddings."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=128,
-            tie_word_embeddings=True,
-            initializer_range=0.2,
-            bos_token_id=1,
-            eos_token_id=2,
-        )
-        config._attn_implementation = "sdpa"
-        return LlamaForCausalLM(config).eval()
-
-
-def random_row(number: int, prompt: int | None = None, response: int | None = None) -> Encoded:
-    """A row of random tokens; its response is trained whole."""
-    generator = np.random.default_rng(number)
-    prompt = int(generator.integers(2, 12)) if prompt is None else prompt
-    response = int(generator.integers(2, 12)) if response is None else response
-    ids = generator.integers(3, VOCABULARY, prompt + response).astype(np.int32)
-    return Encoded(f"row-{number}", ids, np.arange(len(ids)) >= prompt, prompt)
 
 
 @pytest.fixture

@@ -97,10 +97,23 @@ def test_other_settings_or_data_are_refused(
     changed = [list(batch) for batch in batches]
     changed[-1][0] = replace(changed[-1][0], weight=0.9)
     assert batches_digest(changed) != batches_digest(batches)
+    for other in ({"alignment": "start"}, {"layer": 1}, {"mixing": 0.3}):
+        mixed = [[*batches[0][:-1], replace(batches[0][-1], **other)], *batches[1:]]
+        assert batches_digest(mixed) != batches_digest(batches)
     with pytest.raises(SultanaError, match="another configuration"):
         train(session_of(make_model), changed, tmp_path, every=4)
     with pytest.raises(SultanaError, match="8 batches for 9 steps"):
         train(session_of(make_model, steps=9), batches, tmp_path, every=4)
+
+
+def test_rows_that_the_model_cannot_mix_are_refused_before_any_work(
+    make_model: MakeModel, batches: list[list[TrainingRow]], tmp_path: Path
+) -> None:
+    batches[-1][-1] = replace(batches[-1][-1], layer=9)
+    steps: list[StepMetrics] = []
+    with pytest.raises(SultanaError, match="mixed at layer 9"):
+        train(session_of(make_model), batches, tmp_path / "made", every=4, on_step=steps.append)
+    assert not steps and not (tmp_path / "made").exists()
 
 
 def test_one_process_at_a_time_trains_in_a_folder(
@@ -144,7 +157,7 @@ sys.path[:0] = [{project!r}, {here!r}]
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from conftest import random_row, tiny_llama
+from small_models import random_row, tiny_llama
 from test_loop import CONFIG, weights_digest
 from assets.finetuning.loop import train
 from assets.finetuning.trainer import TrainingRow, TrainingSession

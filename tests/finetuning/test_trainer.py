@@ -9,6 +9,7 @@ import torch
 from assets.finetuning.encoding import Encoded
 from assets.finetuning.trainer import TrainingConfig, TrainingRow, TrainingSession
 from assets.finetuning.weights import load_weights
+from assets.interpolation.alignment import ALIGNMENTS
 from resources.errors import SultanaError
 
 FULL = TrainingConfig(method="full", learning_rate=1e-3, micro_batch=4, gradient_clip=0)
@@ -35,9 +36,10 @@ def weights(session: TrainingSession) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in session.model.state_dict().items()}
 
 
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
 @pytest.mark.parametrize("config", [FULL, LORA], ids=["full", "lora"])
 def test_lambda_one_is_plain_training_on_the_first_parent_to_the_last_bit(
-    make_model: MakeModel, make_row: MakeRow, config: TrainingConfig
+    make_model: MakeModel, make_row: MakeRow, config: TrainingConfig, alignment: str
 ) -> None:
     parents = [(make_row(number), make_row(number + 50)) for number in range(6)]
     plain = TrainingSession((make_model(), None), config, 3)
@@ -45,8 +47,8 @@ def test_lambda_one_is_plain_training_on_the_first_parent_to_the_last_bit(
     swapped = TrainingSession((make_model(), None), config, 3)
     for _ in range(3):
         batch = [original(a) for a, _ in parents]
-        on_a = [TrainingRow("m", pair, 1.0) for pair in parents]
-        on_a_second = [TrainingRow("m", (b, a), 0.0) for a, b in parents]
+        on_a = [TrainingRow("m", pair, 1.0, alignment=alignment) for pair in parents]
+        on_a_second = [TrainingRow("m", (b, a), 0.0, alignment=alignment) for a, b in parents]
         assert equal(plain.gradients(batch), mixed.gradients(on_a))
         expected = plain.step(batch).loss
         assert mixed.step(on_a).loss == expected
@@ -98,9 +100,10 @@ def test_swapping_the_parents_changes_no_bit(make_model: MakeModel, make_row: Ma
     a, b = make_row(3), make_row(4)
     one = TrainingSession((make_model(), None), FULL, 1)
     two = TrainingSession((make_model(), None), FULL, 1)
-    first = one.gradients([TrainingRow("m", (a, b), lam)])
-    second = two.gradients([TrainingRow("m", (b, a), 1 - lam)])
-    assert equal(first, second) if lam != 0.5 else close(first, second)
+    for alignment in ALIGNMENTS:
+        first = one.gradients([TrainingRow("m", (a, b), lam, alignment=alignment)])
+        second = two.gradients([TrainingRow("m", (b, a), 1 - lam, alignment=alignment)])
+        assert equal(first, second) if lam != 0.5 else close(first, second)
 
 
 def test_gradients_reach_the_embeddings_of_both_parents(make_model: MakeModel, make_row: MakeRow) -> None:
@@ -290,3 +293,16 @@ def test_a_loss_that_is_not_finite_is_refused_and_changes_nothing(
     with pytest.raises(SultanaError, match="Step 0 gave a loss of nan"):
         session.step([TrainingRow("r", (make_row(0),), weight=float("nan"))])
     assert equal(weights(session), before) and session.step_number == 0
+
+
+def test_rows_that_cannot_be_trained_on_are_refused(make_model: MakeModel, make_row: MakeRow) -> None:
+    session = TrainingSession((make_model(), None), LORA, 1)
+    late = Encoded("late", np.arange(3, 9, dtype=np.int32), np.arange(6) == 5, 2)
+    rows = [original(make_row(0)), TrainingRow("cut", (late, late), 0.5, alignment="shorter")]
+    assert session.step(rows).loss > 0
+    short = Encoded("short", np.arange(3, 6, dtype=np.int32), np.zeros(3, bool), 2)
+    rows[1] = TrainingRow("cut", (late, short), 0.5, alignment="shorter")
+    with pytest.raises(SultanaError, match="Step 1 has rows without a token to train on: cut"):
+        session.step(rows)
+    with pytest.raises(SultanaError, match="aligned as 'middle'"):
+        TrainingRow("m", (make_row(0), make_row(1)), 0.5, alignment="middle")

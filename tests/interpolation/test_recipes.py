@@ -1,6 +1,7 @@
 """MDIT recipes: λ has the distribution of the paper, and a recipe depends on its number alone."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from assets.interpolation.recipes import draw_recipes
 from assets.interpolation.tasks import assign_tasks
-from assets.records import INTERPOLATED_INSTRUCTIONS, recipe_id
+from assets.records import INTERPOLATED_INSTRUCTIONS, Record, recipe_id
 from resources.errors import SultanaError
+from resources.tables import LanceTables, Provenance
 
 IDS = [f"{number * 2654435761 % 2**32:032x}" for number in range(200)]
 TASKS = [f"task{min(number % 7, number % 5)}" for number in range(199)] + ["alone"]
@@ -82,6 +84,78 @@ def test_recipe_ids_are_unique_even_with_two_rows() -> None:
     recipes = draw_recipes(["a", "b"], ["x", "y"], count=20_000, alpha=0.05)
     names = recipes["recipe_id"].to_pylist()
     assert len(set(names)) == len(names) < 20_000
+
+
+def test_lambda_of_a_task_pair_is_drawn_once_and_turns_with_it() -> None:
+    recipes = draw_recipes(IDS, TASKS, count=3000, lambda_per="task_pair", alpha=1.0, seed=5).to_pylist()
+    found: dict[tuple[str, str], set[float]] = {}
+    for row in recipes:
+        first, second = sorted((row["task_a"], row["task_b"]))
+        weight = row["lambda"] if row["task_a"] == first else 1 - row["lambda"]
+        found.setdefault((first, second), set()).add(round(weight, 6))
+    assert all(len(weights) == 1 for weights in found.values())
+    assert len(set.union(*found.values())) == len(found) > 10
+    # Whatever other tasks there are, and however much is drawn at once.
+    few = {"task0", "task1"}
+    rows = [(name, task) for name, task in TASK_OF.items() if task in few]
+    part = draw_recipes(
+        [name for name, _ in rows],
+        [task for _, task in rows],
+        count=9,
+        lambda_per="task_pair",
+        alpha=1.0,
+        seed=5,
+    )
+    for row in part.to_pylist():
+        assert row["lambda"] in {
+            other["lambda"]
+            for other in recipes
+            if (other["task_a"], other["task_b"]) == (row["task_a"], row["task_b"])
+        }
+
+
+def test_lambda_of_task_pairs_is_beta_too() -> None:
+    names = [f"task {number}" for number in range(300)]
+    recipes = draw_recipes(names, names, count=20_000, lambda_per="task_pair", alpha=0.4)
+    weights = np.array(
+        [row["lambda"] if row["task_a"] < row["task_b"] else 1 - row["lambda"] for row in recipes.to_pylist()]
+    )
+    assert weights.mean() == pytest.approx(0.5, abs=0.02)
+    assert weights.var() == pytest.approx(1 / (4 * 1.8), rel=0.06)
+
+
+def test_layer_and_alignment_are_part_of_a_recipe() -> None:
+    plain = draw_recipes(IDS, TASKS, count=20)
+    other = draw_recipes(IDS, TASKS, count=20, layer=3, alignment="start")
+    assert set(other["layer"].to_pylist()) == {3} and set(other["alignment"].to_pylist()) == {"start"}
+    for name in ("parent_a", "parent_b", "lambda"):
+        assert plain[name] == other[name]
+    assert not set(plain["recipe_id"].to_pylist()) & set(other["recipe_id"].to_pylist())
+    with pytest.raises(ValueError, match="alignment"):
+        draw_recipes(IDS, TASKS, count=1, alignment="diagonal")
+
+
+def test_a_recipe_takes_at_most_64_bytes_beside_its_id(tmp_path: Path) -> None:
+    recipes = draw_recipes(IDS, TASKS, count=30_000)
+    tables = LanceTables(tmp_path)
+    sizes = []
+    for record, rows in (
+        (INTERPOLATED_INSTRUCTIONS, recipes),
+        (
+            Record("ids", "recipe_id", recipes.schema.empty_table().select(["recipe_id"]).schema),
+            recipes.select(["recipe_id"]),
+        ),
+    ):
+        ref = tables.write(
+            record,
+            rows,
+            mode="overwrite",
+            digest="0" * 64,
+            provenance=Provenance("run", "recipes", record.table),
+        )
+        files = [path for path in tables.path(ref.table).rglob("*.lance") if path.is_file()]
+        sizes.append(sum(path.stat().st_size for path in files))
+    assert 0 < (sizes[0] - sizes[1]) / recipes.num_rows <= 64
 
 
 def test_many_recipes_or_none() -> None:
