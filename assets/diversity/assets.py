@@ -1,38 +1,66 @@
 """The door of the stage `diversity`: clusters and their dense representatives."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from assets.diversity.config import DiversityConfig
-from assets.materialization import OWNER, begin
-from assets.presentation import COLOURS, column_schema, plot, preview
-from assets.records import DIVERSITY_CLUSTERS, rows_digest
-from resources.definitions import Storage
+from assets.diversity.config import DiversityConfig, RowVectors
+from assets.materialization import OWNER, Stage, begin
+from assets.materialized import table_of
+from assets.presentation import COLOURS, column_schema, plot, preview, table
+from assets.records import DIVERSITY_CLUSTERS, RowsDigest
+from resources.definitions import LanguageModelSetting, Storage
+from resources.tables import TableRef
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from assets.diversity.merged import MergedRows
+    from assets.diversity.number_of_clusters import Candidate
+    from resources.language_model import LanguageModel
 
-CODE_VERSION = "1"
-PLOTTED_ROWS = 4000
+CODE_VERSION = "2"
+CLUSTERS_SOUND = "clusters_are_sound"
+DEFAULT_CLUSTERS = 32
+"""Where the number is to be chosen and there are too few rows to compare two."""
+
+MEASURED_MIXES = 10_000
+SHOWN_ALONE = ("vendi_score", "mean_cosine_distance", "cluster_entropy", "task_coverage", "share_of_mixes")
+"""Measures that are also numbers of their own, before and after."""
 
 
 @dg.asset(
     deps=["instructions", "instruction_embeddings", "interpolated_instructions"],
     group_name="diversity",
     owners=[OWNER],
-    kinds={"lancedb", "scikitlearn"},
+    kinds={"lancedb", "numpy"},
     code_version=CODE_VERSION,
     pool="diversity_clusters",
+    check_specs=[
+        dg.AssetCheckSpec(
+            CLUSTERS_SOUND,
+            asset="diversity_clusters",
+            blocking=True,
+            description="Every instruction and recipe is in one cluster, ranks count from 0 in each, and "
+            "there are representatives, of which enough are originals.",
+        )
+    ],
 )
 def diversity_clusters(
-    context: dg.AssetExecutionContext, config: DiversityConfig, storage: Storage
-) -> dg.MaterializeResult:
+    context: dg.AssetExecutionContext,
+    config: DiversityConfig,
+    storage: Storage,
+    language_model: LanguageModelSetting,
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """k-means over original and interpolated rows, and the dense representatives of each cluster.
 
     The vector of an interpolated row is the normalised mix of its parents' vectors.
     """
+    model = language_model.open(storage) if config.vectors is RowVectors.embedding_layer else None
+    settings = {"language_model": model.fingerprint(), "dtype": model.resolved_dtype()} if model else {}
     stage = begin(
         context,
         storage,
@@ -40,83 +68,216 @@ def diversity_clusters(
         asset="diversity_clusters",
         code_version=CODE_VERSION,
         reads=["instructions", "instruction_embeddings", "interpolated_instructions"],
+        settings=settings,
     )
     if again := stage.previous(["diversity_clusters"]):
-        return again[0]
+        yield again[0]
+        yield _check(stage, config, table_of(again[0]))
+        return
 
-    from assets.diversity.clusters import cluster, interpolated_vectors
-    from assets.diversity.metrics import diversity_metrics, projection
-    from assets.embeddings.vectors import vectors_of
+    from assets.diversity.clusters import cluster
+    from assets.diversity.number_of_clusters import best, candidates
 
-    ids = stage.tables.read(stage.upstream["instructions"].table(), columns=["instruction_id"])
-    originals = ids["instruction_id"].to_pylist()
-    vectors = vectors_of(stage.tables, stage.upstream["instruction_embeddings"].table(), originals)
-    recipes = stage.tables.read(stage.upstream["interpolated_instructions"].table())
-    mixed = interpolated_vectors(
-        recipes["parent_a"].to_pylist(),
-        recipes["parent_b"].to_pylist(),
-        recipes["lambda"].to_numpy(),
-        originals,
-        vectors,
-    )
-    row_ids = originals + recipes["recipe_id"].to_pylist()
-    kinds = ["original"] * len(originals) + ["interpolated"] * recipes.num_rows
-    points = np.concatenate([vectors, mixed])
-    with stage.progress("clustering", len(row_ids)) as progress:
+    rows, tasks = _rows(stage, model)
+    with stage.progress("clustering", len(rows)) as progress:
+        tried = candidates(rows, config.seed) if config.clusters == 0 else []
+        number = config.clusters or best(tried, DEFAULT_CLUSTERS)
         clusters = cluster(
-            row_ids,
-            kinds,
-            points,
-            clusters=config.clusters,
+            rows,
+            clusters=number,
             representatives=config.representatives,
+            representative_by=config.representative_by.value,
             quota=config.quota.value,
-            maximum_share_interpolated=config.maximum_share_interpolated,
+            minimum_share_of_originals=config.minimum_share_of_originals,
             seed=config.seed,
         )
-        progress.to(len(row_ids))
+        progress.to(len(rows))
     ref = stage.tables.write(
         DIVERSITY_CLUSTERS,
         clusters,
         mode="overwrite",
-        digest=rows_digest(clusters.select(["row_id", "cluster", "rank", "representative"]).to_pylist()),
+        digest=_digest(clusters),
         provenance=stage.provenance(),
     )
-    labels = {row["row_id"]: row["cluster"] for row in clusters.select(["row_id", "cluster"]).to_pylist()}
-    places = np.random.default_rng(config.seed).permutation(len(row_ids))[:PLOTTED_ROWS]
-    flat = projection(points[places])
-    colours = np.array([labels[row_ids[place]] for place in places])
-    mixes = np.array([kinds[place] == "interpolated" for place in places])
-
-    def draw(axes: "Axes") -> None:
-        for kind, marked, marker in (("original", ~mixes, "o"), ("interpolated", mixes, "x")):
-            x, y = flat[marked].T
-            axes.scatter(
-                x, y, c=colours[marked], cmap="tab20", s=8, marker=marker, linewidths=0.6, label=kind
-            )
-
-    sizes = np.bincount(clusters["cluster"].to_numpy())
-    chosen = np.bincount(
-        clusters["cluster"].to_numpy()[clusters["representative"].to_numpy(zero_copy_only=False)],
-        minlength=len(sizes),
-    )
-
-    def draw_sizes(axes: "Axes") -> None:
-        order = np.argsort(-sizes)
-        axes.bar(range(len(sizes)), sizes[order], color=COLOURS[5], label="rows")
-        axes.bar(range(len(sizes)), chosen[order], color=COLOURS[0], label="representatives")
-
-    return stage.result(
+    with stage.progress("measuring", len(rows)) as progress:
+        shown = _measures(config, rows, tasks, clusters)
+        progress.to(len(rows))
+    yield stage.result(
         [ref],
         {
             "dagster/row_count": ref.rows,
             "dagster/column_schema": column_schema(DIVERSITY_CLUSTERS.schema),
-            **diversity_metrics(clusters, points, row_ids),
+            **shown,
+            **_tried(tried),
             "preview": preview(clusters),
-            "map": plot(
-                draw,
-                title=f"{len(places):,} rows on two principal components, coloured by cluster",
-                size=(7.2, 4.6),
-            ),
-            "sizes": plot(draw_sizes, title="Cluster sizes", x="cluster, largest first", y="rows"),
         },
+        facts={"clusters": number, "clusters_chosen": config.clusters == 0},
+    )
+    yield _check(stage, config, ref)
+
+
+def _rows(stage: Stage, model: "LanguageModel | None") -> tuple["MergedRows", npt.NDArray[np.int32]]:
+    """Originals and recipes with their vectors, and the task of each original as a code from 0."""
+    from assets.diversity.merged import merge
+    from assets.embeddings.vectors import vectors_of
+    from assets.interpolation.tasks import assign_tasks
+
+    instructions = stage.upstream["instructions"].table()
+    recipes = stage.upstream["interpolated_instructions"]
+    pairing = recipes.record["configuration"]
+    by_source = pairing["task_by"] == "source"
+    found = stage.tables.read(instructions, columns=["instruction_id", "origins" if by_source else "task"])
+    ids = found["instruction_id"].combine_chunks()
+    names = ids.to_pylist()
+    vectors = vectors_of(stage.tables, stage.upstream["instruction_embeddings"].table(), names)
+    labels = (
+        [origins[0]["source"] for origins in found["origins"].to_pylist()]
+        if by_source
+        else found["task"].to_pylist()
+    )
+    # The tasks that recipes were drawn by, from the same rows and settings.
+    tasks = assign_tasks(
+        names,
+        labels,
+        vectors,
+        task_by=pairing["task_by"],
+        clusters=pairing["task_clusters"],
+        seed=pairing["seed"],
+    )
+    if model is not None:
+        vectors = _embedding_layer(stage, instructions, names, model)
+    columns = stage.tables.read(recipes.table(), columns=["recipe_id", "parent_a", "parent_b", "lambda"])
+    rows = merge(
+        ids,
+        vectors,
+        columns["recipe_id"].combine_chunks(),
+        columns["parent_a"].combine_chunks(),
+        columns["parent_b"].combine_chunks(),
+        columns["lambda"].to_numpy(),
+    )
+    return rows, np.unique(np.array(tasks, dtype=object), return_inverse=True)[1].astype(np.int32)
+
+
+def _embedding_layer(
+    stage: Stage, instructions: TableRef, ids: list[str], model: "LanguageModel"
+) -> npt.NDArray[np.float32]:
+    """Means at the model's embedding layer, in the order of `ids`; read, tokenised and averaged in blocks."""
+    from assets.embeddings.embedding_layer import embedding_layer_means
+
+    network, tokenizer = model.load()
+    order: list[str] = []
+
+    def turns() -> Iterator[list[dict[str, str]]]:
+        for batch in stage.tables.batches(instructions, columns=["instruction_id", "messages"]):
+            order.extend(batch["instruction_id"].to_pylist())
+            yield from batch["messages"].to_pylist()
+
+    found = embedding_layer_means(turns(), len(ids), tokenizer, network.get_input_embeddings())
+    place = {name: number for number, name in enumerate(order)}
+    return found[[place[name] for name in ids]]
+
+
+def _measures(
+    config: DiversityConfig, rows: "MergedRows", tasks: npt.NDArray[np.int32], clusters: pa.Table
+) -> dict[str, Any]:
+    """Diversity before and after as numbers, a table and plots, and what the bound on mixes changes."""
+    from assets.diversity.map import draw_map, draw_sizes
+    from assets.diversity.merged import MEASURED
+    from assets.diversity.metrics import as_table, balance, diversity, groups
+    from assets.diversity.number_of_clusters import SILHOUETTE_ROWS, silhouette
+    from assets.diversity.representatives import choose
+
+    labels, distances = clusters["cluster"].to_numpy(), clusters["distance"].to_numpy()
+    chosen = clusters["representative"].to_numpy()
+    if not len(rows):
+        return {"clusters": 0, "representatives": 0}
+    unbounded = choose(
+        labels,
+        clusters["rank"].to_numpy(),
+        rows.mixed,
+        representatives=config.representatives,
+        quota=config.quota.value,
+        minimum_share_of_originals=0.0,
+    )
+    measured = {
+        name: diversity(rows, places, labels, tasks, config.seed)
+        for name, places in groups(rows, chosen, config.seed).items()
+    }
+    before, after = measured["all rows"], measured["representatives"]
+    everything, mixes = np.arange(len(rows)), np.flatnonzero(rows.mixed)
+    few = rows.sample(SILHOUETTE_ROWS, config.seed, MEASURED)
+    sizes = np.unique(labels, return_counts=True)[1]
+    shares = [
+        {
+            "rows": name,
+            "share of mixes": float(rows.mixed[places].mean()),
+            "mean min(λ, 1 - λ) of mixes": balance(rows, places),
+            "mean distance of originals": _mean(distances[places[~rows.mixed[places]]]),
+            "mean distance of mixes": _mean(distances[places[rows.mixed[places]]]),
+        }
+        for name, places in (
+            ("all rows", everything),
+            ("representatives", np.flatnonzero(chosen)),
+            ("representatives, were originals not bounded below", np.flatnonzero(unbounded)),
+        )
+    ]
+    return {
+        "clusters": len(sizes),
+        "smallest_cluster": int(sizes.min()),
+        "largest_cluster": int(sizes.max()),
+        "inertia": float((distances.astype(np.float64) ** 2).sum()),
+        "silhouette": silhouette(rows.vectors[few], labels[few]),
+        "representatives": after.rows,
+        **{name: getattr(before, name) for name in SHOWN_ALONE},
+        **{f"{name}_of_representatives": getattr(after, name) for name in SHOWN_ALONE},
+        "share_of_mixes_without_bound": float(rows.mixed[unbounded].mean()),
+        "mean_length_of_mixes_before_scaling": _mean(rows.vectors.relative_lengths(mixes[:MEASURED_MIXES])),
+        "before_and_after": table(as_table(measured)),
+        "mixes_among_the_chosen": table(shares),
+        "map": plot(
+            lambda axes: draw_map(axes, rows, labels, chosen, config.seed),
+            title="Rows on two principal components, coloured by cluster",
+            size=(8.6, 5.2),
+        ),
+        "sizes": plot(
+            lambda axes: draw_sizes(axes, labels, rows.mixed, chosen, (COLOURS[5], COLOURS[0], COLOURS[1])),
+            title="Cluster sizes",
+            x="cluster, largest first",
+            y="rows",
+        ),
+    }
+
+
+def _tried(tried: list["Candidate"]) -> dict[str, Any]:
+    if not tried:
+        return {}
+    return {"clusters_tried": table([asdict(one) for one in tried])}
+
+
+def _mean(values: npt.NDArray[np.float32]) -> float:
+    return float(values.mean(dtype=np.float64)) if len(values) else 0.0
+
+
+def _digest(clusters: pa.Table) -> str:
+    found = RowsDigest()
+    for batch in clusters.select(["row_id", "cluster", "rank", "representative"]).to_batches(65_536):
+        for row in batch.to_pylist():
+            found.add(row)
+    return found.hexdigest()
+
+
+def _check(stage: Stage, config: DiversityConfig, ref: TableRef) -> dg.AssetCheckResult:
+    """The table as stored, against the inputs as they are stored."""
+    from assets.diversity.soundness import soundness
+
+    instructions, recipes = (
+        stage.tables.read(stage.upstream[asset].table(), columns=[key])[key].combine_chunks()
+        for asset, key in (("instructions", "instruction_id"), ("interpolated_instructions", "recipe_id"))
+    )
+    found = soundness(stage.tables.read(ref), instructions, recipes, config.minimum_share_of_originals)
+    return dg.AssetCheckResult(
+        check_name=CLUSTERS_SOUND,
+        asset_key="diversity_clusters",
+        passed=found.holds,
+        metadata=asdict(found),
     )

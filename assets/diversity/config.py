@@ -1,9 +1,25 @@
-"""Configuration of the stage `diversity`: k-means and representatives."""
+"""Configuration of the stage `diversity`: vectors, k-means and representatives."""
 
 from enum import StrEnum
 
 import dagster as dg
 from pydantic import Field
+
+
+class RowVectors(StrEnum):
+    """What a row's vector is."""
+
+    sentence_embeddings = "sentence_embeddings"
+    embedding_layer = "embedding_layer"
+
+
+class RepresentativeBy(StrEnum):
+    """Which rows of a cluster come first."""
+
+    density = "density"
+    centroid = "centroid"
+    random = "random"
+    farthest = "farthest"
 
 
 class Quota(StrEnum):
@@ -17,15 +33,32 @@ class Quota(StrEnum):
 class DiversityConfig(dg.Config):
     """Clusters over original and interpolated rows (MDIT section 3; RAISE section 3.4)."""
 
-    clusters: int = Field(default=32, ge=1, le=65_536, description="Clusters of k-means.")
+    vectors: RowVectors = Field(
+        default=RowVectors.sentence_embeddings,
+        description="Sentence embeddings, or mean token embeddings of the language model's embedding layer.",
+    )
+    clusters: int = Field(
+        default=32,
+        ge=0,
+        le=65_536,
+        description="Clusters of k-means. 0: the number with the best silhouette.",
+    )
     representatives: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Share of all rows kept as representatives, the densest of each cluster.",
+        description="Share of all rows kept as representatives, the first of each cluster.",
+    )
+    representative_by: RepresentativeBy = Field(
+        default=RepresentativeBy.density,
+        description="Which rows of a cluster come first: the densest, the closest to its centroid, "
+        "or as controls random ones or the farthest.",
     )
     quota: Quota = Field(default=Quota.sqrt, description="Representatives a cluster gives, by its size.")
-    maximum_share_interpolated: float = Field(
-        default=0.5, ge=0, le=1, description="Largest share of interpolated rows among the representatives."
+    minimum_share_of_originals: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Smallest share of originals among the representatives of a cluster.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of k-means.")
+    seed: int = Field(default=0, ge=0, description="Seed of k-means and of every draw.")
