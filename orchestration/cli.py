@@ -95,6 +95,42 @@ def doctor() -> None:
 
 
 @app.command()
+def export(
+    out_folder: Annotated[
+        Path, typer.Argument(metavar="OUT_FOLDER", help="Folder to write; must not exist, or be empty.")
+    ],
+    format: Annotated[
+        str, typer.Option(help="jsonl, parquet or datasets (a Hugging Face dataset on disk).")
+    ] = "jsonl",
+    strategy: Annotated[
+        str | None, typer.Option(help="Export the curriculum of this strategy; with --seed.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of that curriculum.")] = None,
+) -> None:
+    """Write a curated set: originals, recipes of mixed rows, a dataset card and a loader.
+
+    The representatives of the newest diversity_clusters, or the rows of one curriculum.
+    """
+    from orchestration.export import export as export_curated
+    from resources.definitions import data_folder
+    from resources.errors import SultanaError
+
+    try:
+        export_curated(out_folder, format, strategy, seed, open_console())
+    except Exception as error:
+        from orchestration.failures import explain
+
+        explained = explain(error, data_folder())
+        if explained is None:
+            raise
+        raise _refuse(explained) from None
+    except KeyboardInterrupt:
+        raise _refuse(
+            SultanaError("Stopped by the keyboard; nothing was exported", "Run the same command again")
+        ) from None
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 3000) -> None:
     """Start the Dagster web server and daemon on this machine only."""
     from orchestration.dead_runs import fail_dead_runs
