@@ -2,11 +2,12 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BENCH ?=
+EXPERIMENT ?= mdit
 PORT ?= 3000
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all lint bench ui install format clean-data
+.PHONY: demo test test-all lint bench experiment ui install format clean-data
 
 demo: $(INSTALLED)
 	@$(BIN)/sultana run --preset demo
@@ -28,6 +29,9 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+experiment: $(INSTALLED)
+	$(BIN)/python -m tests.experiments $(EXPERIMENT)
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -1,8 +1,9 @@
 """Benchmarks: Sultana beside its peers, in one run. `python -m tests.benchmarks [names] [--runs N]`.
 
-Each side runs in a process of its own with one thread, the two in turn, and tells rows per CPU-second
-and peak memory. A line per subject is appended to data/bench.jsonl. Peers live in a virtual environment
-of their own, so that they decide no version here:
+Each side of a comparison with a peer runs in a process of its own with one thread, the two in turn, and
+tells rows per CPU-second and peak memory; what MDIT costs (recipes, mixing) is measured within one process.
+A line per subject is appended to data/bench.jsonl. Peers live in a virtual environment of their own, so
+that they decide no version here:
 
     python -m venv PEERS && PEERS/bin/pip install torch sentence-transformers py-data-juicer aiohttp datasets
     SULTANA_BENCH_PEERS=PEERS make bench BENCH=deduplication
@@ -17,24 +18,32 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.benchmarks import interpolation, kmeans
 from tests.benchmarks.runner import SUBJECTS, SkippedError, compare, say
 
+MEASURES = {"recipes": interpolation.recipes, "mixing": interpolation.mixing, "kmeans": kmeans.kmeans}
+"""Subjects that are not a pair of processes: (folder, runs, rows) to a line of results."""
+
+NAMES = (*SUBJECTS, *MEASURES)
 RESULTS = Path("data") / "bench.jsonl"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", help=f"subjects: {', '.join(SUBJECTS)}; all where none is named")
+    parser.add_argument("names", nargs="*", help=f"subjects: {', '.join(NAMES)}; all where none is named")
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs per subject (default 3)")
     parser.add_argument("--rows", type=int, default=0, help="rows of the corpus (default: the subject's own)")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in SUBJECTS]
+    unknown = [name for name in arguments.names if name not in NAMES]
     if unknown or arguments.runs < 1:
         parser.error(f"no such subject: {', '.join(unknown)}" if unknown else "--runs is at least 1")
-    for name in arguments.names or SUBJECTS:
+    for name in arguments.names or NAMES:
         with tempfile.TemporaryDirectory(prefix="sultana-bench-") as folder:
             try:
-                line = compare(name, Path(folder), runs=arguments.runs, rows=arguments.rows)
+                if name in MEASURES:
+                    line = MEASURES[name](Path(folder), arguments.runs, arguments.rows)
+                else:
+                    line = compare(name, Path(folder), runs=arguments.runs, rows=arguments.rows)
             except SkippedError as reason:
                 say(f"{name}: SKIPPED, {reason}")
                 continue
