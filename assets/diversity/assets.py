@@ -1,4 +1,4 @@
-"""The door of the stage `diversity`: clusters and their dense representatives."""
+"""The door of the stage `diversity`: clusters and their representatives."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -55,7 +55,7 @@ def diversity_clusters(
     storage: Storage,
     language_model: LanguageModelSetting,
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """k-means over original and interpolated rows, and the dense representatives of each cluster.
+    """k-means over original and interpolated rows, and the representatives of each cluster.
 
     The vector of an interpolated row is the normalised mix of its parents' vectors.
     """
@@ -120,25 +120,19 @@ def _rows(stage: Stage, model: "LanguageModel | None") -> tuple["MergedRows", np
     """Originals and recipes with their vectors, and the task of each original as a code from 0."""
     from assets.diversity.merged import merge
     from assets.embeddings.vectors import vectors_of
-    from assets.interpolation.tasks import assign_tasks
+    from assets.interpolation.tasks import assign_tasks, label_column, labels_of
 
     instructions = stage.upstream["instructions"].table()
     recipes = stage.upstream["interpolated_instructions"]
     pairing = recipes.record["configuration"]
-    by_source = pairing["task_by"] == "source"
-    found = stage.tables.read(instructions, columns=["instruction_id", "origins" if by_source else "task"])
+    found = stage.tables.read(instructions, columns=["instruction_id", label_column(pairing["task_by"])])
     ids = found["instruction_id"].combine_chunks()
     names = ids.to_pylist()
     vectors = vectors_of(stage.tables, stage.upstream["instruction_embeddings"].table(), names)
-    labels = (
-        [origins[0]["source"] for origins in found["origins"].to_pylist()]
-        if by_source
-        else found["task"].to_pylist()
-    )
     # The tasks that recipes were drawn by, from the same rows and settings.
     tasks = assign_tasks(
         names,
-        labels,
+        labels_of(found, pairing["task_by"]),
         vectors,
         task_by=pairing["task_by"],
         clusters=pairing["task_clusters"],

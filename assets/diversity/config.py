@@ -50,9 +50,9 @@ class DiversityConfig(dg.Config):
         description="Share of all rows kept as representatives, the first of each cluster.",
     )
     representative_by: RepresentativeBy = Field(
-        default=RepresentativeBy.density,
-        description="Which rows of a cluster come first: the densest, the closest to its centroid, "
-        "or as controls random ones or the farthest.",
+        default=RepresentativeBy.random,
+        description="Which rows of a cluster come first: random ones, the densest (as in MDIT), the closest "
+        "to its centroid, or as a control the farthest. Dense rows are less diverse.",
     )
     quota: Quota = Field(default=Quota.sqrt, description="Representatives a cluster gives, by its size.")
     minimum_share_of_originals: float = Field(

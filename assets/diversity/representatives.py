@@ -37,9 +37,9 @@ def ranking(
 ) -> npt.NDArray[np.int32]:
     """The place of each row in its cluster, 0 the most representative, (rows,) int32.
 
-    `density`: the densest first; `centroid`: the closest to the centroid; and two controls, `random`: in
-    the order of a hash of row id and seed, and `farthest`: the farthest from the centroid. Equal rows
-    come in the order of their ids.
+    `density`: the densest first; `centroid`: the closest to the centroid; `random`: in the order of a hash
+    of row id and seed; `farthest`: the farthest from the centroid. Equal rows come in the order of their
+    ids.
     """
     keys: dict[str, npt.NDArray[np.generic]] = {
         "density": -densities,

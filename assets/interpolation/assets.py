@@ -59,20 +59,17 @@ def interpolated_instructions(
 
     from assets.embeddings.vectors import vectors_of
     from assets.interpolation.recipes import draw_recipes
-    from assets.interpolation.tasks import assign_tasks
+    from assets.interpolation.tasks import assign_tasks, label_column, labels_of
 
-    by_source = config.task_by.value == "source"
-    rows = stage.tables.read(instructions, columns=["instruction_id", "origins" if by_source else "task"])
+    task_by = config.task_by.value
+    rows = stage.tables.read(instructions, columns=["instruction_id", label_column(task_by)])
     ids = rows["instruction_id"].to_pylist()
-    if by_source:
-        labels = [origins[0]["source"] for origins in rows["origins"].to_pylist()]
-    else:
-        labels = rows["task"].to_pylist()
+    labels = labels_of(rows, task_by)
     vectors = None
-    if config.task_by.value == "clusters" or any(label is None for label in labels):
+    if task_by == "clusters" or any(label is None for label in labels):
         vectors = vectors_of(stage.tables, stage.upstream["instruction_embeddings"].table(), ids)
     tasks = assign_tasks(
-        ids, labels, vectors, task_by=config.task_by.value, clusters=config.task_clusters, seed=config.seed
+        ids, labels, vectors, task_by=task_by, clusters=config.task_clusters, seed=config.seed
     )
     with stage.progress("drawing recipes", config.count, "recipes") as progress:
         recipes = draw_recipes(

@@ -8,8 +8,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from resources.errors import SultanaError
+
+
+def label_column(task_by: str) -> str:
+    """The column of INSTRUCTIONS that labels come from."""
+    return "origins" if task_by == "source" else "task"
+
+
+def labels_of(instructions: pa.Table, task_by: str) -> list[str | None]:
+    """The label of each row, None where it has none; the table needs `label_column(task_by)`."""
+    values = instructions[label_column(task_by)].to_pylist()
+    return [origins[0]["source"] for origins in values] if task_by == "source" else values
 
 
 def assign_tasks(

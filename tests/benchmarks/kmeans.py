@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.benchmarks.kmeans_sides import ITERATIONS, SIDES
-from tests.benchmarks.runner import REPOSITORY, SkippedError, _peer_python, say
+from tests.benchmarks.runner import REPOSITORY, SkippedError, peer_python, say
 
 CASES = ((50_000, 256), (50_000, 1024), (500_000, 256))
 DIMENSION = 384
@@ -94,7 +94,7 @@ def mean_squared_distance(points: npt.NDArray[np.float32], centroids: npt.NDArra
 
 def _side(side: str, folder: Path, clusters: int) -> dict[str, Any]:
     # Only faiss is not among the packages that Sultana needs itself.
-    python = _peer_python() if side.startswith("faiss") else sys.executable
+    python = peer_python() if side.startswith("faiss") else sys.executable
     files = [str(folder / "points.npy"), str(clusters), str(folder / "centroids.npy")]
     done = subprocess.run(
         [python, "-m", "tests.benchmarks.kmeans_sides", side, *files],

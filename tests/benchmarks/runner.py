@@ -51,13 +51,13 @@ def compare(name: str, folder: Path, *, runs: int, rows: int) -> dict[str, Any]:
     and highest ratio of a pair of runs.
     """
     subject = SUBJECTS[name]
-    peer_python = _peer_python() if subject.own_environment else sys.executable
+    python = peer_python() if subject.own_environment else sys.executable
     corpus, source = write_corpus(folder, rows or subject.rows)
     ours: list[dict[str, Any]] = []
     peer: list[dict[str, Any]] = []
     for run in range(runs):
         ours.append(_side(sys.executable, subject.ours, corpus))
-        peer.append(_side(peer_python, subject.peer, corpus))
+        peer.append(_side(python, subject.peer, corpus))
         for who, result in (("ours", ours[-1]), (subject.peer_name, peer[-1])):
             say(
                 f"{name} {run + 1}/{runs}: {who} {result['rate']:,.0f} rows per CPU-second, "
@@ -109,7 +109,8 @@ def _side(python: str, side: str, corpus: Path) -> dict[str, Any]:
     return result
 
 
-def _peer_python() -> str:
+def peer_python() -> str:
+    """The interpreter of the peers' environment. Raises SkippedError where there is none."""
     folder = os.environ.get("SULTANA_BENCH_PEERS")
     if not folder:
         raise SkippedError("SULTANA_BENCH_PEERS names no virtual environment of the peers")

@@ -168,6 +168,6 @@ def test_checks_look_at_the_tables_again_when_all_is_reused(finished: Any) -> No
             and dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"
             for one in [dagster_event.asset_check_evaluation_data]
         }
-    assert len(seen) == 5
+    assert len(seen) == 6
     for one in seen.values():
         assert one.passed and one.metadata
