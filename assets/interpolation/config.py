@@ -50,7 +50,12 @@ class InterpolationConfig(dg.Config):
     """MDIT recipes (arXiv 2504.07288, section 3)."""
 
     count: int = Field(default=1000, ge=0, le=100_000_000, description="Recipes to draw.")
-    alpha: float = Field(default=0.4, gt=0, le=100, description="λ is drawn from Beta(alpha, alpha).")
+    alpha: float = Field(
+        default=0.1,
+        gt=0,
+        le=100,
+        description="λ is drawn from Beta(alpha, alpha). Small: mostly close to one parent; 1: evenly.",
+    )
     lambda_per: LambdaPer = Field(
         default=LambdaPer.pair, description="λ is drawn for every pair of rows, or once for a pair of tasks."
     )

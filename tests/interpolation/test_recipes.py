@@ -53,7 +53,7 @@ def test_tasks_are_drawn_by_size_or_evenly() -> None:
         ("proportional", {task: size / 200 for task, size in sizes.items()}),
         ("uniform", dict.fromkeys(sizes, 1 / len(sizes))),
     ):
-        drawn = draw_recipes(IDS, TASKS, count=20_000, sampling=sampling)["task_a"].to_pylist()
+        drawn = draw_recipes(IDS, TASKS, count=20_000, alpha=0.4, sampling=sampling)["task_a"].to_pylist()
         for task, share in expected.items():
             assert drawn.count(task) / 20_000 == pytest.approx(share, abs=0.012)
 
@@ -67,8 +67,8 @@ def test_every_pair_of_rows_can_be_drawn() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**63 - 1), st.integers(0, 60), st.integers(1, 40), st.sampled_from(PAIRINGS))
 def test_a_recipe_depends_on_its_number_alone(seed: int, first: int, count: int, pairing: str) -> None:
-    whole = draw_recipes(IDS, TASKS, count=100, pairing=pairing, seed=seed)
-    part = draw_recipes(IDS, TASKS, count=count, pairing=pairing, seed=seed, first=first)
+    whole = draw_recipes(IDS, TASKS, count=100, alpha=0.4, pairing=pairing, seed=seed)
+    part = draw_recipes(IDS, TASKS, count=count, alpha=0.4, pairing=pairing, seed=seed, first=first)
     assert part.to_pylist() == whole.slice(first, count).to_pylist()
 
 
@@ -159,7 +159,7 @@ def test_a_recipe_takes_at_most_64_bytes_beside_its_id(tmp_path: Path) -> None:
 
 
 def test_many_recipes_or_none() -> None:
-    assert draw_recipes(IDS, TASKS, count=50_000).num_rows == 50_000
+    assert draw_recipes(IDS, TASKS, count=50_000, alpha=0.4).num_rows == 50_000
     assert draw_recipes(IDS, TASKS, count=0) == INTERPOLATED_INSTRUCTIONS.schema.empty_table()
 
 
