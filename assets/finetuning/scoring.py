@@ -14,7 +14,8 @@ import torch
 
 from assets.finetuning.encoding import Encoded
 from assets.finetuning.forward import Decoder
-from assets.interpolation.mixing import align, collate
+from assets.interpolation.alignment import align
+from assets.interpolation.mixing import collate
 
 BATCH_TOKENS = 2048
 """Places of a batch, padding included: enough to keep two cores busy, at most some 100 MB of states."""

@@ -30,8 +30,6 @@ from assets.interpolation.mixing import collate
 from assets.records import digest
 from resources.errors import SultanaError
 
-__all__ = ["StepMetrics", "TrainingConfig", "TrainingRow", "TrainingSession"]
-
 _SEED_SPAN = 2**31
 
 

@@ -11,18 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from assets.interpolation.alignment import ALIGNMENTS, AlignedRow, TokenSequence, align, sides
-
-__all__ = [
-    "ALIGNMENTS",
-    "AlignedRow",
-    "Batch",
-    "TokenSequence",
-    "align",
-    "collate",
-    "mixed_embeddings",
-    "sides",
-]
+from assets.interpolation.alignment import AlignedRow
 
 
 @dataclass(frozen=True, eq=False, slots=True)

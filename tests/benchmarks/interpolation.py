@@ -22,7 +22,8 @@ MAXIMUM_LENGTH = 256
 
 def recipes(folder: Path, runs: int, rows: int) -> dict[str, Any]:
     """Recipes drawn and written a CPU-second, and bytes each, against mixed embeddings of the same pairs."""
-    from assets.interpolation.mixing import align, collate, mixed_embeddings
+    from assets.interpolation.alignment import align
+    from assets.interpolation.mixing import collate, mixed_embeddings
     from assets.interpolation.recipes import draw_recipes
     from assets.records import INTERPOLATED_INSTRUCTIONS, rows_digest
     from resources.tables import LanceTables, Provenance
@@ -82,7 +83,8 @@ def mixing(folder: Path, runs: int, rows: int) -> dict[str, Any]:
     token, since a mix is as long as the longer prompt and the longer response of its parents.
     """
     from assets.finetuning.encoding import Encoded
-    from assets.finetuning.trainer import TrainingConfig, TrainingRow, TrainingSession
+    from assets.finetuning.trainer import TrainingRow, TrainingSession
+    from assets.finetuning.training_config import TrainingConfig
 
     encoded, model = _encoded(folder, rows or 2000)
     steps = STEPS * runs

@@ -17,8 +17,9 @@ import pyarrow as pa
 from assets.diversity.clusters import cluster
 from assets.diversity.merged import merge
 from assets.finetuning.encoding import Encoded
-from assets.finetuning.trainer import TrainingConfig, TrainingRow, TrainingSession
-from assets.interpolation.mixing import align
+from assets.finetuning.trainer import TrainingRow, TrainingSession
+from assets.finetuning.training_config import TrainingConfig
+from assets.interpolation.alignment import align
 from assets.interpolation.recipes import Recipe, draw_recipes
 from assets.interpolation.tasks import assign_tasks
 from resources.embedder import SentenceEmbedder

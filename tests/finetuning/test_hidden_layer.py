@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from assets.finetuning.encoding import Encoded
-from assets.finetuning.trainer import TrainingConfig, TrainingRow, TrainingSession
+from assets.finetuning.trainer import TrainingRow, TrainingSession
+from assets.finetuning.training_config import TrainingConfig
 from assets.interpolation.alignment import ALIGNMENTS
 from resources.errors import SultanaError
 

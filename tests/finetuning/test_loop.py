@@ -13,7 +13,8 @@ from safetensors.torch import save
 
 from assets.finetuning.encoding import ChatEncoder, Encoded
 from assets.finetuning.loop import EarlyStopping, batches_digest, train
-from assets.finetuning.trainer import StepMetrics, TrainingConfig, TrainingRow, TrainingSession
+from assets.finetuning.trainer import StepMetrics, TrainingRow, TrainingSession
+from assets.finetuning.training_config import TrainingConfig
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
 from resources.language_model import LanguageModel

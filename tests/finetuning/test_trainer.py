@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from assets.finetuning.encoding import Encoded
-from assets.finetuning.trainer import TrainingConfig, TrainingRow, TrainingSession
+from assets.finetuning.trainer import TrainingRow, TrainingSession
+from assets.finetuning.training_config import TrainingConfig
 from assets.finetuning.weights import load_weights
 from assets.interpolation.alignment import ALIGNMENTS
 from resources.errors import SultanaError

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.interpolation.alignment import align
 from assets.interpolation.label_loss import label_log_probabilities, soft_label_loss
-from assets.interpolation.mixing import align, collate, mixed_embeddings
+from assets.interpolation.mixing import collate, mixed_embeddings
 
 VOCABULARY = 23
 
