@@ -32,7 +32,7 @@ class FrozenStates:
     def __init__(self, decoder: "Decoder", first: int, limit: int) -> None:
         self.first = first
         self.limit = limit
-        self.used = 0  # bytes
+        self.used_bytes = 0
         self.computed = 0  # rows that went through the layers below
         self.computed_tokens = 0
         self._decoder = decoder
@@ -54,7 +54,7 @@ class FrozenStates:
         return replace(batch, frozen=states)
 
     def _of(self, row: AlignedRow) -> torch.Tensor:
-        key = _content(row)
+        key = content_of(row)
         if key in self._kept:
             return self._kept[key]
         batch = collate([row], device=self._decoder.device)
@@ -66,13 +66,14 @@ class FrozenStates:
         self.computed += 1
         self.computed_tokens += row.width
         size = states.numel() * states.element_size()
-        if self.used + size <= self.limit:
-            self.used += size
+        if self.used_bytes + size <= self.limit:
+            self.used_bytes += size
             self._kept[key] = states.clone()
         return states
 
 
-def _content(row: AlignedRow) -> bytes:
+def content_of(row: AlignedRow) -> bytes:
+    """What decides a row's states: its tokens, and where and how they are mixed."""
     content = hashlib.blake2b(row.ids.tobytes(), digest_size=16)
     content.update(repr((row.ids.shape, row.layer, row.starts, row.ends)).encode())
     if len(row.ids) > 1:

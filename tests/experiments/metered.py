@@ -1,14 +1,18 @@
 """A strategy's inputs as an experiment gives them: kept on disk from run to run, and paid for by every run."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from assets.finetuning.frozen_states import FrozenStates
+from assets.finetuning.frozen_states import FrozenStates, content_of
 from assets.finetuning.scoring import Example
 from assets.finetuning.trainer import TrainingSession
 from assets.selection.auxiliary import AuxiliaryFeatures, CausalModel, measure, scorer_id
@@ -16,6 +20,11 @@ from assets.selection.counted_session import CountedSession
 from assets.selection.inputs import Inputs
 from tests.experiments.cache import Cache
 from tests.experiments.cost import Meter
+
+KEPT_FROM = 256
+"""Rows whose gradients, asked for at once, are kept: those of a pool, not of a step."""
+KEPT_POOLS = 1
+"""Pools' gradients kept at once: about 2 MB a row with the default adapters."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,15 +92,23 @@ class MeteredInputs(Inputs):
 
 
 class MeteredSession(CountedSession):
-    """A training session that tells a meter what its steps, rewards and gradients cost."""
+    """A training session that tells a meter what its steps, rewards and gradients cost.
+
+    Frozen states, and the gradients of a whole pool at the same weights, are computed once in a process; each
+    run is charged with what they cost the first that asked.
+    """
+
+    _pools: OrderedDict[Any, tuple[list[Any], float, set[Any]]] = OrderedDict()
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given[:-1])
         self.meter: Meter = given[-1]
+        if self.frozen is not None:
+            self.frozen = SharedStates(self, self.meter)
 
-    def step(self, rows: Sequence[Any]) -> Any:
+    def step(self, rows: Sequence[Any], direction: Any = None) -> Any:
         with self.meter.part("training"):
-            return super().step(rows)
+            return super().step(rows, direction)
 
     def response_loss(self, examples: Sequence[Any]) -> Any:
         with self.meter.part("rewards", len(examples)):
@@ -106,6 +123,28 @@ class MeteredSession(CountedSession):
             return super().gradients(rows)
 
     def row_gradients(self, rows: Sequence[Any]) -> Any:
+        if len(rows) < KEPT_FROM:
+            yield from self._parts(rows)
+            return
+        weights = hashlib.blake2b(self.config_digest.encode(), digest_size=16)
+        for parameter in self._trained.values():
+            weights.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        key = (weights.hexdigest(), tuple(row.row_id for row in rows))
+        used = self.frozen.used if isinstance(self.frozen, SharedStates) else set()
+        if key in self._pools:
+            parts, spent, states = self._pools[key]
+            self.meter.charge("gradients", spent, len(rows))
+            used |= states
+        else:
+            before = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"]
+            parts = list(self._parts(rows))
+            spent = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"] - before
+            self._pools[key] = (parts, spent, set(used))
+            while len(self._pools) > KEPT_POOLS:
+                self._pools.popitem(last=False)
+        yield from parts
+
+    def _parts(self, rows: Sequence[Any]) -> Iterator[Any]:
         parts = super().row_gradients(rows)
         while True:
             with self.meter.part("gradients", 0):
@@ -116,12 +155,28 @@ class MeteredSession(CountedSession):
             yield part
 
 
-class KeptStates(FrozenStates):
-    """Frozen states of questions, the same for every trained model of a process: computed by the first."""
+class SharedStates(FrozenStates):
+    """Frozen states of rows and questions, the same for every training of a process: computed by the first.
 
-    kept: dict[bytes, Any] = {}
+    With a meter, each use of a row for the first time is charged with what its states cost.
+    """
 
-    def __init__(self, session: TrainingSession, limit: int) -> None:
-        super().__init__(session.decoder, session.decoder.first_trained, limit)
-        self._kept = self.kept
-        self.used = sum(one.numel() * one.element_size() for one in self.kept.values())
+    shared: dict[Any, tuple[Any, float]] = {}
+
+    def __init__(self, session: TrainingSession, meter: Meter | None = None) -> None:
+        super().__init__(session.decoder, session.decoder.first_trained, 0)
+        self._session, self._meter = session, meter
+        self.used: Any = set()
+
+    def _of(self, row: Any) -> Any:
+        key = (self._session.fingerprint, self.first, content_of(row))
+        known = key in self.shared
+        if not known:
+            began = time.process_time()
+            states = super()._of(row).clone()
+            self.shared[key] = (states, time.process_time() - began)
+        states, seconds = self.shared[key]
+        if known and key not in self.used and self._meter is not None:
+            self._meter.charge("frozen states", seconds)
+        self.used.add(key)
+        return states

@@ -33,6 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=usual)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--report", action="store_true", help="only print the tables of what was run")
+    parser.add_argument(
+        "--results", type=Path, default=FOLDER / "raise.jsonl", help="where lines of results are"
+    )
     parser.add_argument("--again", action="store_true", help="run also what was run before")
     parser.add_argument("--label", help="the arm's name, where it is not the strategy's")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of strategies")
@@ -73,16 +76,16 @@ def _run(given: argparse.Namespace, settings: Any, options: dict[str, Any]) -> N
     from resources.language_model import LanguageModel
     from tests.experiments.cache import Cache
     from tests.experiments.results import Results, log_to_mlflow, run_id
-    from tests.experiments.runs import Bench, identity, is_targeted, made_with, own_options
+    from tests.experiments.runs import Bench, identity, made_with, own_options, rewards_of
 
-    results = Results(FOLDER / "raise.jsonl")
+    results = Results(given.results)
     cache = Cache(FOLDER / "cache")
     model = LanguageModel(folder=Path("data") / "models")
     for name in given.pools:
         rows = _pool(name, settings)
         say(
             f"{name}: {len(rows.pool):,} rows, {rows.refused:,} more too long; {rows.tokens:,} tokens; "
-            f"{settings.steps(len(rows.pool))} steps"
+            f"{settings.steps(len(rows.pool), None)} steps, for GSM8K {settings.steps(len(rows.pool), 'gsm8k')}"
         )
         # The starter corpus has a reward set and a test set of its own.
         rewards = [one for one in given.rewards if (one == STARTER) == (name == STARTER)]
@@ -90,7 +93,7 @@ def _run(given: argparse.Namespace, settings: Any, options: dict[str, Any]) -> N
         for seed in given.seeds:
             for strategy in given.strategies:
                 own = own_options(strategy, options)
-                for reward in rewards if is_targeted(strategy) else [None]:
+                for reward in rewards_of(strategy, rewards):
                     arm = given.label or strategy
                     key = identity(settings, rows, reward, arm, seed, own)
                     run = run_id(key)
@@ -123,7 +126,7 @@ def _report(given: argparse.Namespace, settings: Any) -> int:
     from tests.experiments.results import Results
     from tests.experiments.rewards import REWARDS
 
-    lines = [line for line in Results(FOLDER / "raise.jsonl").lines() if line["settings"] == asdict(settings)]
+    lines = [line for line in Results(given.results).lines() if line["settings"] == asdict(settings)]
     found = summary(lines, given.pools or POOLS, given.rewards or list(REWARDS))
     text = tables(found)
     (FOLDER / "raise.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -136,9 +139,9 @@ def _figure(given: argparse.Namespace, settings: Any) -> int:
     from tests.experiments.figure import draw, read_ledger
     from tests.experiments.results import Results
 
-    lines = {line["run"]: line for line in Results(FOLDER / "raise.jsonl").lines()}
+    lines = {line["run"]: line for line in Results(given.results).lines()}
     if given.figure not in lines:
-        raise SystemExit(f"No run is called {given.figure}; the runs are in {FOLDER / 'raise.jsonl'}")
+        raise SystemExit(f"No run is called {given.figure}; the runs are in {given.results}")
     line = lines[given.figure]
     rows = _pool(line["pool"], settings.__class__(**line["settings"]))
     ledger = read_ledger(FOLDER, given.figure)

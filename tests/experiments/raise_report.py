@@ -29,9 +29,10 @@ def summary(
             mine = [
                 line
                 for line in of_pool
-                if line["reward"] in (reward, None) and set(REWARDS[reward]) <= line["loss"].keys()
+                if line["reward"] in ((reward,) if reward == "gsm8k" else (reward, None))
+                and set(REWARDS[reward]) <= line["loss"].keys()
             ]
-            if any(line["reward"] == reward for line in mine) or any(line["arm"] == RANDOM for line in mine):
+            if mine:
                 found.append(
                     {
                         "pool": pool,

@@ -14,7 +14,7 @@ from tests.experiments.cache import Cache
 from tests.experiments.cost import Meter
 from tests.experiments.raise_report import summary, tables
 from tests.experiments.results import Results, run_id
-from tests.experiments.runs import Settings, is_targeted, own_options
+from tests.experiments.runs import Settings, is_targeted, own_options, rewards_of
 
 
 @pytest.fixture
@@ -27,15 +27,16 @@ def real() -> Path:
 
 def test_a_budget_is_a_share_of_the_pool_passed_over() -> None:
     settings = Settings()
-    assert settings.steps(9229) == 34  # 92 rows, 276 slots
-    assert Settings(budget=0.05).steps(9229) == 461 * 3 // 8
+    assert settings.steps(9229, "arc") == settings.steps(9229, None) == 92 // 8
+    assert settings.steps(9229, "gsm8k") == 461 // 8
+    assert Settings(budget=0.05, passes=3).steps(9229, "mmlu") == 461 * 3 // 8
     assert settings.training(3).seed == 3 and settings.training(3).layers == 6
 
 
 def test_options_reach_the_strategies_settings() -> None:
     config = Settings().curriculum(7, {"policy.rounds": 2, "deita.threshold": 0.8})
     assert (config.steps, config.policy.rounds, config.deita.threshold) == (7, 2, 0.8)
-    assert config.training.top_layers == 6 and config.reward_examples == 48
+    assert config.training.top_layers == 6 and config.reward_examples == 32
     for name in ("policy.nothing", "nothing", "steps.nothing"):
         with pytest.raises(SultanaError, match=name):
             Settings().curriculum(7, {name: 2})
@@ -55,6 +56,12 @@ def test_strategies_that_see_a_reward_are_known() -> None:
         "gradient_alignment",
     }
     assert not any(is_targeted(name) for name in ("no training", "random", "ifd", "sspl", "deita"))
+
+
+def test_a_strategy_that_sees_no_reward_is_run_again_for_another_budget() -> None:
+    assert rewards_of("raise", ["arc", "gsm8k"]) == ["arc", "gsm8k"]
+    assert rewards_of("random", ["arc", "gsm8k", "mmlu"]) == [None, "gsm8k"]
+    assert rewards_of("random", ["gsm8k"]) == ["gsm8k"] and rewards_of("random", ["arc"]) == [None]
 
 
 def test_cache_computes_what_is_missing_and_remembers_its_cost(tmp_path: Path) -> None:
@@ -141,7 +148,8 @@ def line(arm: str, seed: int, loss: float, **changes: Any) -> dict[str, Any]:
 
 
 def test_gains_are_paired_by_seed_and_costs_are_in_full_trainings() -> None:
-    lines = [line("random", 0, 0.5), line("random", 1, 0.75)]
+    lines = [line("random", seed, loss, reward="gsm8k") for seed, loss in ((0, 0.5), (1, 0.75))]
+    lines.append(line("random", 0, 0.1))  # of another budget
     lines += [line("raise", seed, loss, reward="gsm8k") for seed, loss in ((1, 0.5), (0, 0.25), (7, 0.125))]
     (found,) = summary(lines, ["alpaca", "planted"], ["gsm8k", "mmlu"])
     assert found["phi_cpu_seconds"] == pytest.approx(2.0 / 100 * 4000 * 3)

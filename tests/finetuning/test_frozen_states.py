@@ -76,7 +76,7 @@ def test_the_limit_changes_no_bit(make_model: MakeModel, make_row: MakeRow) -> N
     for _ in range(3):
         assert small.step(rows).loss == large.step(rows).loss
     assert small.frozen and large.frozen
-    assert small.frozen.used <= 3000 < large.frozen.used
+    assert small.frozen.used_bytes <= 3000 < large.frozen.used_bytes
     assert small.frozen.computed > large.frozen.computed == 5  # of six rows, one is mixed further up
 
 

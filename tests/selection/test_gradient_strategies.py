@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_models import VOCABULARY, tiny_llama
 
 from assets.finetuning.encoding import Encoded
 from assets.finetuning.scoring import Example
@@ -21,7 +22,7 @@ from assets.selection.less import Projection, adam_updates, less
 from assets.selection.pool import Budget, Pool
 from assets.selection.reward_gradient import reward_gradient
 
-VOCABULARY, ROWS = 61, 60
+ROWS = 60
 CONFIG = TrainingConfig(rank=4, learning_rate=1e-2, schedule="constant", gradient_clip=0)
 
 
@@ -32,23 +33,7 @@ class SmallModel:
         return "small"
 
     def load(self) -> tuple[Any, Any]:
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            shape = LlamaConfig(
-                vocab_size=VOCABULARY,
-                hidden_size=32,
-                intermediate_size=48,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                max_position_embeddings=64,
-                tie_word_embeddings=True,
-                bos_token_id=1,
-                eos_token_id=2,
-            )
-            return LlamaForCausalLM(shape).eval(), None
+        return tiny_llama(), None
 
 
 def row(number: int, *, relevant: bool) -> Encoded:
