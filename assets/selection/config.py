@@ -54,16 +54,18 @@ class RaiseSettings(dg.Config):
     measure_every: int = Field(default=1, ge=1, description="Steps between rewards.")
     aligned_rows: int | None = Field(
         default=None,
-        ge=0,
-        description="Rows whose gradients are compared with the reward split's after a warm-up; the policy is "
-        "first fitted to what they say. 0: all rows. Empty: none.",
+        ge=-1,
+        description="Rows whose gradients are taken after a warm-up: the policy is first fitted to the order in "
+        "which they turn the curriculum's gradient towards the reward split's. 0: all rows. -1: none. Empty: all, "
+        "but none with the preset paper or where other weights than LoRA adapters are trained.",
     )
     warm_up: int = Field(
         default=8, ge=0, le=10_000, description="Steps on random rows before those gradients are taken."
     )
-    alignment_column: bool = Field(
-        default=False,
-        description="That comparison is also a column of the state, the 40th; needs aligned_rows 0.",
+    alignment_column: bool | None = Field(
+        default=None,
+        description="That order is also a column of the state, the 40th; needs the gradients of all rows. Empty: "
+        "where those are taken.",
     )
     credits: bool = Field(
         default=False,

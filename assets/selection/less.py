@@ -7,8 +7,7 @@ of the pool, as Adam would apply it, is compared with the gradients of the rewar
 
 and a row's score is its highest over the tasks (paper §3.1, §4.2, eq. 4). Gradients are of the LoRA weights,
 projected at random to a few thousand dimensions, which keeps inner products (§4.1). The projection is sparse:
-each coordinate goes to one dimension with a random sign, so that it costs one pass over a gradient and no
-matrix. LESS takes dense signs.
+see `Projection`. LESS takes dense signs.
 """
 
 import math
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from assets.selection.projection import Projection
 from assets.selection.reward_gradient import task_gradients
 from assets.selection.static import highest
 from assets.selection.strategy import Chosen
@@ -29,21 +29,6 @@ if TYPE_CHECKING:
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-
-
-class Projection:
-    """A sparse random projection of vectors of p numbers to `dimensions`: one entry of +-1 a coordinate."""
-
-    def __init__(self, length: int, dimensions: int, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.dimensions = dimensions
-        self._target = torch.randint(0, dimensions, (length,), generator=generator)
-        self._sign = torch.randint(0, 2, (length,), generator=generator).float() * 2 - 1
-
-    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
-        """(l, p) float32 -> (l, dimensions) float32; inner products are kept on average."""
-        out = torch.zeros(len(vectors), self.dimensions)
-        return out.index_add_(1, self._target, vectors.cpu() * self._sign)
 
 
 def adam_updates(

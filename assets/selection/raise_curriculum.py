@@ -15,6 +15,16 @@ GUARDED = {"rounds": 4, "rollouts": 2, "baseline_rollouts": 1}
 """Training runs of the preset guarded where the configuration leaves them open: eight gathered, two beside."""
 
 
+def _alignment(inputs: "Inputs", settings: "RaiseSettings") -> tuple[int | None, bool]:
+    """Rows whose gradients are taken (None: none; 0: all), and whether the state has a column for them."""
+    takes_none = settings.preset.value == "paper" or inputs.training.method != "lora"
+    rows = settings.aligned_rows
+    if rows is None:
+        rows = -1 if takes_none else 0
+    column = settings.alignment_column
+    return (None if rows < 0 else rows), (rows == 0 if column is None else column)
+
+
 def raise_curriculum(inputs: "Inputs", settings: "RaiseSettings") -> Chosen:
     """Trains the policy as `settings` say, and gives what it deployed."""
     from assets.selection.raise_run import RaiseRun, run_raise
@@ -23,6 +33,7 @@ def raise_curriculum(inputs: "Inputs", settings: "RaiseSettings") -> Chosen:
     given = {"rounds": settings.rounds, "rollouts": settings.rollouts}
     given["baseline_rollouts"] = settings.baseline_rollouts
     runs = {name: open_runs.get(name) if number is None else number for name, number in given.items()}
+    aligned_rows, alignment_column = _alignment(inputs, settings)
     run = RaiseRun(
         preset=settings.preset.value,
         rounds=runs["rounds"],
@@ -30,9 +41,9 @@ def raise_curriculum(inputs: "Inputs", settings: "RaiseSettings") -> Chosen:
         baseline_rollouts=runs["baseline_rollouts"],
         measure_every=settings.measure_every,
         credits=settings.credits,
-        aligned_rows=settings.aligned_rows,
+        aligned_rows=aligned_rows,
         warm_up=settings.warm_up,
-        alignment_column=settings.alignment_column,
+        alignment_column=alignment_column,
         initial_policy=Path(settings.initial_policy) if settings.initial_policy else None,
         save_policy=inputs.policy_folder,
         changes={"select_every": settings.select_every},

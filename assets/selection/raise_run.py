@@ -114,7 +114,12 @@ def run_raise(
     )
     if settings.aligned_rows is not None:
         initial_scores = alignment_scores(
-            inputs, session, examples, rows=settings.aligned_rows, warm_up=settings.warm_up
+            inputs,
+            session,
+            examples,
+            rows=settings.aligned_rows,
+            warm_up=settings.warm_up,
+            use_clusters=config.use_clusters,
         )
         if settings.alignment_column:
             extra, extra_names = initial_scores[:, None], ("alignment",)

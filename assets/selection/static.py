@@ -18,7 +18,7 @@ from assets.ledger import Selection, strategy_sha256
 from assets.selection.pool import Budget, Pool, selection
 from resources.errors import SultanaError
 
-VERSION = "1"
+VERSION = "2"
 """Raised whenever a change makes a strategy select differently from the same inputs."""
 
 

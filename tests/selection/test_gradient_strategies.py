@@ -18,8 +18,9 @@ from assets.finetuning.training_row import TrainingRow
 from assets.selection.config import GradientAlignmentSettings, LessSettings
 from assets.selection.gradient_alignment import SAVE_EVERY, gradient_alignment, greedy
 from assets.selection.inputs import Inputs
-from assets.selection.less import Projection, adam_updates, less
+from assets.selection.less import adam_updates, less
 from assets.selection.pool import Budget, Pool
+from assets.selection.projection import Projection
 from assets.selection.reward_gradient import reward_gradient
 
 ROWS = 60

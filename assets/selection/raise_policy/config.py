@@ -14,7 +14,7 @@ from typing import Any, Literal
 from assets.records import digest
 from resources.errors import SultanaError
 
-VERSION = "3"
+VERSION = "4"
 """Raised whenever a change makes the same settings and seed give another curriculum."""
 
 
