@@ -56,8 +56,8 @@ class RaiseSettings(dg.Config):
         default=None,
         ge=-1,
         description="Rows whose gradients are taken after a warm-up: the policy is first fitted to the order in "
-        "which they turn the curriculum's gradient towards the reward split's. 0: all rows. -1: none. Empty: all, "
-        "but none with the preset paper or where other weights than LoRA adapters are trained.",
+        "which they turn the curriculum's gradient towards the reward split's. 0: all rows. -1: none. Empty: "
+        "all up to 8,192, but none with the preset paper or where other weights than LoRA adapters are trained.",
     )
     warm_up: int = Field(
         default=8, ge=0, le=10_000, description="Steps on random rows before those gradients are taken."

@@ -15,12 +15,20 @@ GUARDED = {"rounds": 4, "rollouts": 2, "baseline_rollouts": 1}
 """Training runs of the preset guarded where the configuration leaves them open: eight gathered, two beside."""
 
 
-def _alignment(inputs: "Inputs", settings: "RaiseSettings") -> tuple[int | None, bool]:
-    """Rows whose gradients are taken (None: none; 0: all), and whether the state has a column for them."""
-    takes_none = settings.preset.value == "paper" or inputs.training.method != "lora"
+MOST_ALIGNED = 8192
+"""Rows whose gradients are taken where the configuration leaves it open: 512 MiB of them (alignment_scores)."""
+
+
+def alignment(pool_rows: int, method: str, settings: "RaiseSettings") -> tuple[int | None, bool]:
+    """Rows whose gradients are taken (None: none; 0: all), and whether the state has a column for them.
+
+    `method` is the training's. Left open, a pool of more than MOST_ALIGNED rows gives so many, and no column,
+    which would have to know every row: the policy carries what those say over to the others.
+    """
+    takes_none = settings.preset.value == "paper" or method != "lora"
     rows = settings.aligned_rows
     if rows is None:
-        rows = -1 if takes_none else 0
+        rows = -1 if takes_none else 0 if pool_rows <= MOST_ALIGNED else MOST_ALIGNED
     column = settings.alignment_column
     return (None if rows < 0 else rows), (rows == 0 if column is None else column)
 
@@ -33,7 +41,7 @@ def raise_curriculum(inputs: "Inputs", settings: "RaiseSettings") -> Chosen:
     given = {"rounds": settings.rounds, "rollouts": settings.rollouts}
     given["baseline_rollouts"] = settings.baseline_rollouts
     runs = {name: open_runs.get(name) if number is None else number for name, number in given.items()}
-    aligned_rows, alignment_column = _alignment(inputs, settings)
+    aligned_rows, alignment_column = alignment(len(inputs.pool), inputs.training.method, settings)
     run = RaiseRun(
         preset=settings.preset.value,
         rounds=runs["rounds"],

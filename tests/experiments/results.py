@@ -83,7 +83,7 @@ def log_to_mlflow(folder: Path, experiment: str, line: Line, step_losses: Sequen
             {"step": number, "training_loss": loss} for number, loss in enumerate(step_losses)
         ]
         steps.append({"step": len(step_losses), **dict(_numbers("", line))})
-        log_training(client, run, {one: line[one] for one in texts}, steps, [])
+        log_training(client, run, {one: line[one] for one in texts}, steps, [], {})
         if run.info.status != "FINISHED":
             client.set_terminated(run.info.run_id, "FINISHED")
 

@@ -13,7 +13,7 @@ from tests.experiments import benchmarks, pools, raise_command, rewards
 from tests.experiments.cache import Cache
 from tests.experiments.cost import Meter
 from tests.experiments.raise_report import summary, tables
-from tests.experiments.results import Results, run_id
+from tests.experiments.results import Results, log_to_mlflow, run_id
 from tests.experiments.runs import Settings, is_targeted, own_options, rewards_of
 
 
@@ -145,6 +145,21 @@ def line(arm: str, seed: int, loss: float, **changes: Any) -> dict[str, Any]:
         "tokens": 100,
         "cpu_seconds": {"selecting": 6.0, "final_training": 2.0},
     } | changes
+
+
+def test_a_run_is_logged_once_to_mlflow(tmp_path: Path) -> None:
+    from resources.tracking import Tracking
+
+    described = line("raise", 1, 0.5, settings={"steps": 2}, options={}, commit=None, strategy="raise")
+    for _ in range(2):
+        log_to_mlflow(tmp_path, "raise", described, [0.75, 0.5])
+    with Tracking(None, tmp_path, experiment="raise").client() as client:
+        known = client.get_experiment_by_name("raise")
+        (run,) = client.search_runs([known.experiment_id])
+        history = client.get_metric_history(run.info.run_id, "training_loss")
+    assert run.info.status == "FINISHED" and run.data.params["arm"] == "raise"
+    assert run.data.metrics["loss.GSM8K"] == 0.5
+    assert [(one.step, one.value) for one in history] == [(0, 0.75), (1, 0.5)]
 
 
 def test_gains_are_paired_by_seed_and_costs_are_in_full_trainings() -> None:

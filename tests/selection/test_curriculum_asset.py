@@ -34,7 +34,7 @@ CURRICULUM: dict[str, Any] = {
     "reward_examples": 3,
     "training": {"top_layers": 2, "rank": 2, "learning_rate": 1e-3},
     "alpagasus": {"threshold": 2.0},
-    "policy": {"rounds": 1, "rollouts": 1, "baseline_rollouts": 0},
+    "policy": {"rounds": 1, "rollouts": 1, "baseline_rollouts": 0, "warm_up": 1},
 }
 
 
@@ -118,10 +118,11 @@ def test_rows_are_scored_once_for_all_strategies(workplace: Workplace) -> None:
     assert spent["random"]["rows_scored"] == spent["full"]["rows_scored"] == 0
     assert spent["sspl"]["rows_scored"] > 0
     assert spent["superfiltering"]["rows_scored"] == spent["raise"]["rows_scored"] == 0
-    # One gathered run and the deployed one, of two steps; rewards before each run and after each step.
-    assert spent["raise"]["training_steps"] == 4 and spent["raise"]["training_rows"] == 16
-    assert spent["raise"]["reward_measurements"] >= 4
-    assert workplace.made("raise").metadata["training_steps_spent"].value == 4
+    # A step before the rows' gradients, one gathered run and the deployed one, of two steps; rewards before each
+    # run and after each step; the gradient of every row.
+    assert spent["raise"]["training_steps"] == 5 and spent["raise"]["training_rows"] == 20
+    assert spent["raise"]["reward_measurements"] >= 4 and spent["raise"]["rows_differentiated"] >= 16
+    assert workplace.made("raise").metadata["training_steps_spent"].value == 5
 
 
 def test_a_curriculum_is_of_its_own_settings_alone(workplace: Workplace) -> None:
@@ -143,9 +144,10 @@ def test_places_of_this_machine_are_not_recorded(workplace: Workplace) -> None:
 
 def test_a_trained_policy_starts_another(workplace: Workplace) -> None:
     folder = str(workplace.made("raise").metadata["policy_folder"].value)
-    workplace.run("raise", policy={"rounds": 0, "baseline_rollouts": 0, "initial_policy": folder})
+    policy = {"rounds": 0, "baseline_rollouts": 0, "warm_up": 1, "initial_policy": folder}
+    workplace.run("raise", policy=policy)
     facts = workplace.made("raise").record["facts"]
-    assert facts["spent"]["training_steps"] == 2  # the deployed run alone
+    assert facts["spent"]["training_steps"] == 3  # before the rows' gradients, and the deployed run
     with pytest.raises(SultanaError, match="which is no folder"):
         workplace.run("raise", policy={"initial_policy": "nowhere"})
 

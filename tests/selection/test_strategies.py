@@ -8,8 +8,9 @@ from small_inputs import asked_nothing, small_inputs
 
 from assets.ledger import Curriculum, Entry, Selection
 from assets.partitions import STRATEGIES
-from assets.selection.config import CurriculumConfig
+from assets.selection.config import CurriculumConfig, RaisePreset, RaiseSettings
 from assets.selection.pool import Budget
+from assets.selection.raise_curriculum import MOST_ALIGNED, alignment
 from assets.selection.requirements import check, check_budget, repeat_cap, steps_of
 from assets.selection.soundness import soundness
 from assets.selection.strategies import REGISTRY, SHARED_SETTINGS
@@ -135,6 +136,21 @@ def test_how_often_a_row_may_come() -> None:
     assert repeat_cap(REGISTRY["raise"], config) == 3
     assert repeat_cap(REGISTRY["raise"], CurriculumConfig(policy={"preset": "paper"})) is None
     assert repeat_cap(REGISTRY["longest"], config) is None
+
+
+def test_gradients_are_taken_of_every_row_only_where_they_fit_in_memory() -> None:
+    def asked(rows: int, method: str = "lora", **settings: Any) -> tuple[int | None, bool]:
+        return alignment(rows, method, RaiseSettings(**settings))
+
+    assert asked(MOST_ALIGNED) == (0, True) and asked(MOST_ALIGNED + 1) == (MOST_ALIGNED, False)
+    assert (
+        asked(10, preset=RaisePreset.paper)
+        == asked(10, "full")
+        == asked(10, aligned_rows=-1)
+        == (None, False)
+    )
+    assert asked(10**6, aligned_rows=0) == (0, True)
+    assert asked(10, aligned_rows=4) == (4, False) and asked(10, alignment_column=False) == (0, False)
 
 
 def test_full_takes_the_steps_that_its_passes_need() -> None:
