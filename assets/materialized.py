@@ -5,7 +5,7 @@ materializations by their place in the event log, and the Lance versions that it
 and audits read that record and nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,24 +65,43 @@ def materializations(
         ),
         limit=1,
     ).records
-    found = []
-    for one in records:
-        event = one.asset_materialization
-        if event is None or LINEAGE not in event.metadata:
-            continue
-        found.append(
-            Materialized(
-                asset=asset,
-                partition=one.partition_key,
-                storage_id=one.storage_id,
-                run_id=one.run_id,
-                timestamp=one.timestamp,
-                data_version=(event.tags or {})["dagster/data_version"],
-                record=event.metadata[LINEAGE].value,  # type: ignore[arg-type]
-                metadata=event.metadata,
-            )
+    return [made for one in records for made in _recorded(asset, one)]
+
+
+def every_materialization(
+    instance: dg.DagsterInstance, asset: str, partition: str | None = None
+) -> Iterator[Materialized]:
+    """All materializations of an asset or of one of its partitions, the newest first."""
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(
+            dg.AssetRecordsFilter(
+                asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None
+            ),
+            limit=100,
+            cursor=cursor,
         )
-    return found
+        for one in page.records:
+            yield from _recorded(asset, one)
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
+def _recorded(asset: str, one: dg.EventLogRecord) -> Iterator[Materialized]:
+    """The materialization in a record of the event log, if Sultana made it."""
+    event = one.asset_materialization
+    if event is not None and LINEAGE in event.metadata:
+        yield Materialized(
+            asset=asset,
+            partition=one.partition_key,
+            storage_id=one.storage_id,
+            run_id=one.run_id,
+            timestamp=one.timestamp,
+            data_version=(event.tags or {})["dagster/data_version"],
+            record=event.metadata[LINEAGE].value,  # type: ignore[arg-type]
+            metadata=event.metadata,
+        )
 
 
 def require(instance: dg.DagsterInstance, asset: str, partition: str | None = None) -> Materialized:
@@ -95,6 +114,17 @@ def require(instance: dg.DagsterInstance, asset: str, partition: str | None = No
             f"Materialize '{asset}' first, or run: sultana run --to {asset}",
         )
     return found[0]
+
+
+def record_at(instance: dg.DagsterInstance, pointer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The lineage record of the materialization that a pointer names. Raises SultanaError where it is gone."""
+    found = materializations(instance, pointer["asset"], pointer["partition"], pointer["storage_id"])
+    if not found:
+        raise SultanaError(
+            f"Dagster no longer knows materialization {pointer['storage_id']} of '{pointer['asset']}'",
+            "Restore the Dagster instance from a backup, or run the same `sultana run` again",
+        )
+    return found[0].record
 
 
 def follow(instance: dg.DagsterInstance, made: Materialized, asset: str) -> Materialized:

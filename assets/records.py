@@ -205,11 +205,58 @@ EVALUATIONS = Record(
             _text("model"),  # registered name and version, or the base model's name
             _text("strategy"),  # "base" for the base model
             _number("seed", pa.int64()),
-            _text("split"),
+            _text("split"),  # one of SPLITS, or "benchmark" for a benchmark of the harness
             _text("task"),
-            _text("metric"),  # loss or accuracy
+            _text("metric"),  # loss, accuracy, or a metric of the harness such as acc_norm
             _number("value", pa.float64()),
+            _number("standard_error", pa.float64(), nullable=True),  # over examples; null where none is known
             _number("examples", pa.int64()),
+            _number("overlapping", pa.int64()),  # examples that share text with a row trained on
+            _number("value_without_overlap", pa.float64(), nullable=True),  # null: no mean, or none is left
+        ]
+    ),
+)
+
+EVALUATION_ANSWERS = Record(
+    "evaluation_answers",
+    "answer_id",
+    pa.schema(
+        [
+            _text("answer_id"),  # hash of scoring_id, benchmark, task and question_id
+            _text("scoring_id"),  # hash of the checkpoint and of all else that an evaluation depends on
+            _text("benchmark"),  # a benchmark of the harness, or the split that was scored
+            _text("task"),
+            _text("question_id"),  # equal for all models asked; an example_id where a split was scored
+            _text("prompt"),  # without template and few-shot examples
+            _text("prompt_sha256"),  # of the text or token ids that the model got
+            _text("expected"),
+            _text("got"),  # what the model generated or chose; empty where only loss was measured
+            pa.field("scores", pa.list_(SCORE), nullable=False),
+            _number(
+                "overlap", pa.float64()
+            ),  # largest share of its n-grams in one row trained on; 0: below threshold
+        ]
+    ),
+)
+
+
+PROMOTIONS = Record(
+    "promotions",
+    "promotion_id",
+    pa.schema(
+        [
+            _text("promotion_id"),  # hash of the decision, its grounds and the decision before it
+            _text("model"),
+            _number("sequence", pa.int64()),  # place among the model's decisions, from 1
+            _text("action"),  # promote or rollback
+            _number("version", pa.int64(), nullable=True),  # the champion from now on; null: none
+            _number("previous_version", pa.int64(), nullable=True),
+            _number("forced", pa.bool_()),  # the rule did not hold and was waived
+            _text("reason", nullable=True),
+            _text("rule"),  # JSON
+            _text("evidence"),  # JSON: evaluations, files and every comparison
+            _text("decided_by"),
+            _number("decided_at", pa.timestamp("us", "UTC")),
         ]
     ),
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from resources.errors import SultanaError
 from resources.files import MANIFEST, folder_manifest, sync_filesystem
 from resources.mlflow_store import exists_already
+from resources.model_flavor import MODEL_META
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,6 +53,11 @@ class PublishedModel:
 def manifest_bytes(files: Mapping[str, str]) -> bytes:
     """The content of MANIFEST.json: the SHA-256 of every file, sorted by name."""
     return json.dumps({"files": dict(files)}, indent=1, sort_keys=True).encode()
+
+
+def stored_files(folder: Path) -> dict[str, str]:
+    """`folder_manifest` of a stored model, without what MLflow itself adds to one where it loads it."""
+    return {name: value for name, value in folder_manifest(folder).items() if name != MODEL_META}
 
 
 def compare_files(expected: Mapping[str, str], found: Mapping[str, str], what: str) -> None:
@@ -100,8 +106,9 @@ def log_training(
     parameters: Mapping[str, Any],
     step_metrics: Sequence[Mapping[str, float]],
     inputs: Sequence[InputTable],
+    artifacts: Mapping[str, bytes],
 ) -> None:
-    """Log parameters, metrics and inputs. Logging the same again changes nothing."""
+    """Log parameters, metrics, inputs and artifacts. Logging the same again changes nothing."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
     run_id = run.info.run_id
@@ -144,6 +151,39 @@ def log_training(
                 for table in inputs
             ],
         )
+    log_artifacts(client, run_id, artifacts)
+
+
+def log_artifacts(client: "MlflowClient", run_id: str, artifacts: Mapping[str, bytes]) -> None:
+    """Store files of a run: relative POSIX path -> content. One of the same path is replaced."""
+    if not artifacts:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in artifacts.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        client.log_artifacts(run_id, folder)
+
+
+def log_tables(
+    client: "MlflowClient", run_id: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
+    """Store tables of a run as `mlflow.load_table` reads them: path ending in .json -> rows.
+
+    Unlike MLflow's own function it replaces a table of the same path, so that a repetition doubles no row.
+    """
+    from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+    artifacts = {}
+    for path, rows in tables.items():
+        columns = list(rows[0]) if rows else []
+        document = {"columns": columns, "data": [[row[name] for name in columns] for row in rows]}
+        artifacts[path] = json.dumps(document).encode()
+    log_artifacts(client, run_id, artifacts)
+    named = json.loads(client.get_run(run_id).data.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+    named += [one for path in tables if (one := {"path": path, "type": "table"}) not in named]
+    client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps(named))
 
 
 def upload_model(
@@ -155,7 +195,7 @@ def upload_model(
     manifest: Mapping[str, str],
     local: bool,
 ) -> "LoggedModel":
-    """Store the files as a model without a flavour, read back and hashed, MANIFEST.json last."""
+    """Store the files as a logged model, read back and hashed, MANIFEST.json last."""
     import mlflow
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -175,7 +215,7 @@ def upload_model(
         # In place where the artifacts are local; a server's are copied to where they can be hashed.
         destination = None if local else folder
         stored = Path(mlflow.artifacts.download_artifacts(model.model_uri, dst_path=destination))
-        compare_files(manifest, folder_manifest(stored), f"the model {name}, read back after storing,")
+        compare_files(manifest, stored_files(stored), f"the model {name}, read back after storing,")
         path = Path(folder) / MANIFEST
         path.write_bytes(manifest_bytes(manifest))
         client.log_model_artifact(model.model_id, str(path))

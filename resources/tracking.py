@@ -15,12 +15,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from resources.errors import SultanaError
 from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
 from resources.findings import Finding
 from resources.mlflow_store import connect, create_database, mlflow_explained, sqlite_path
+from resources.model_flavor import MODEL_META, base_folder
 from resources.publishing import (
     IDEMPOTENCY_TAG,
     MANIFEST_TAG,
@@ -32,19 +34,26 @@ from resources.publishing import (
     experiment_id,
     find_or_create_run,
     find_version,
+    log_artifacts,
+    log_tables,
     log_training,
     manifest_bytes,
     register,
+    stored_files,
     upload_model,
 )
 from resources.text import check_name, escape_terminal
 
-__all__ = ["InputTable", "PublishedModel", "Tracking", "check_alias"]
+__all__ = ["CANDIDATE", "CHAMPION", "InputTable", "PublishedModel", "Tracking", "check_alias"]
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+CANDIDATE = "candidate"
+"""The alias of the newest version."""
+CHAMPION = "champion"
+"""The alias of the version that was promoted last."""
 _ALIAS = re.compile(r"(?!latest$)(?![vV][0-9]+$)[A-Za-z0-9_-]{1,64}")
 
 
@@ -96,12 +105,14 @@ class Tracking:
         inputs: Sequence[InputTable],
         tags: Mapping[str, str],
         aliases: Sequence[str],
+        artifacts: Mapping[str, bytes] = MappingProxyType({}),
     ) -> PublishedModel:
         """Publish the folder `files` as one new version of the registered model `name`.
 
-        Each of `step_metrics` maps metric names to values and has a "step". Called again with the
-        same key it completes what is missing and returns the same version. Raises SultanaError where
-        a name is not legal, the key was used for other files, or a stored file differs from its source.
+        Each of `step_metrics` maps metric names to values and has a "step"; `artifacts` are files of the
+        run, by relative path. Called again with the same key it completes what is missing and returns the
+        same version. Raises SultanaError where a name is not legal, the key was used for other files, or a
+        stored file differs from its source.
         """
         check_name(name, "Model")
         for alias in aliases:
@@ -109,6 +120,11 @@ class Tracking:
         manifest = folder_manifest(files)
         if not manifest:
             raise SultanaError(f"{files} holds no file to publish", "Give the folder of the saved checkpoint")
+        if MODEL_META in manifest:
+            raise SultanaError(
+                f"{files} holds a file {MODEL_META}, which MLflow writes over when it loads a model",
+                "Leave that file out",
+            )
         key = hashlib.sha256(f"{name}\0{idempotency_key}".encode()).hexdigest()
         manifest_sha256 = hashlib.sha256(manifest_bytes(manifest)).hexdigest()
         with self.client() as client, exclusive_lock(self.folder / f".publish-{name}.lock", timeout=600.0):
@@ -121,7 +137,7 @@ class Tracking:
             if version is None or not self._is_verified(name, int(version.version)):
                 experiment = experiment_id(client, self.experiment, self._artifacts)
                 run = find_or_create_run(client, experiment, key, name, tags)
-                log_training(client, run, parameters, step_metrics, inputs)
+                log_training(client, run, parameters, step_metrics, inputs, artifacts)
                 model = upload_model(client, run, key, name, files, manifest, self.database is not None)
                 if run.info.status != "FINISHED":
                     client.set_terminated(run.info.run_id, "FINISHED")
@@ -137,8 +153,13 @@ class Tracking:
 
     def verify(self, name: str, version: int) -> None:
         """Hash every stored file of a version; SultanaError names the first that differs."""
+        self.verified_base(name, version)
+
+    def verified_base(self, name: str, version: int) -> str | None:
+        """The same; the folder of the base model that MLflow loads the version's adapter into, if it has one."""
         with self._stored(name, version) as folder:
             self._verify_folder(name, version, folder)
+            return base_folder(folder)
 
     def download(self, name: str, version: int, to: Path) -> Path:
         """Copy a version's files, verified after copying, to the folder `to`, which must not exist."""
@@ -147,12 +168,19 @@ class Tracking:
             copy = Path(place) / "files"
             with self._stored(name, version) as folder:
                 shutil.copytree(folder, copy)
+            (copy / MODEL_META).unlink(missing_ok=True)
             self._verify_folder(name, version, copy)
             publish_folder(copy, to)
         return to
 
-    def log_evaluation(self, run_id: str, metrics: Mapping[str, float]) -> None:
-        """Add metrics, which have no step, to a run."""
+    def log_evaluation(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        tables: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+    ) -> None:
+        """Add metrics, which have no step, and tables to a run. A table is rows by a path that ends in .json;
+        one of the same path is replaced."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -160,6 +188,13 @@ class Tracking:
             entries = [Metric(name, float(value), now, 0) for name, value in metrics.items()]
             for start in range(0, len(entries), METRICS_PER_BATCH):
                 client.log_batch(run_id, metrics=entries[start : start + METRICS_PER_BATCH])
+            if tables:
+                log_tables(client, run_id, tables)
+
+    def log_artifacts(self, run_id: str, artifacts: Mapping[str, bytes]) -> None:
+        """Store files of a run: relative POSIX path -> content. One of the same path is replaced."""
+        with self.client() as client:
+            log_artifacts(client, run_id, artifacts)
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version; its idempotency key and manifest hash cannot be changed."""
@@ -176,11 +211,27 @@ class Tracking:
         with self.client() as client:
             client.set_registered_model_alias(name, alias, str(version))
 
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Let the alias point to nothing."""
+        with self.client() as client:
+            client.delete_registered_model_alias(check_name(name, "Model"), check_alias(alias))
+
     def versions(self, name: str) -> list["ModelVersion"]:
         """All versions of a registered model, the oldest first; none where the model does not exist."""
         check_name(name, "Model")
         with self.client() as client:
             return all_versions(client, name)
+
+    def models(self) -> list[str]:
+        """The names of all registered models, sorted."""
+        with self.client() as client:
+            return sorted(str(model.name) for model in client.search_registered_models(max_results=1000))
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Alias -> version of a registered model, which must exist."""
+        with self.client() as client:
+            found = client.get_registered_model(check_name(name, "Model")).aliases
+        return {str(alias): int(version) for alias, version in found.items()}
 
     def check(self) -> list[Finding]:
         """Look for damage without changing anything: the database, and every published file."""
@@ -205,7 +256,7 @@ class Tracking:
         path = folder / MANIFEST
         if not path.is_file() or sha256_file(path) != expected:
             compare_files({MANIFEST: str(expected)}, {MANIFEST: "other"} if path.is_file() else {}, what)
-        compare_files(json.loads(path.read_bytes())["files"], folder_manifest(folder), what)
+        compare_files(json.loads(path.read_bytes())["files"], stored_files(folder), what)
 
     def _is_verified(self, name: str, version: int) -> bool:
         try:

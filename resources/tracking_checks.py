@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.errors import SultanaError
@@ -49,7 +50,18 @@ def check_tracking(tracking: "Tracking") -> list[Finding]:
             if MANIFEST_TAG not in version.tags:  # registered by somebody else
                 continue
             try:
-                tracking.verify(name, int(version.version))
+                base = tracking.verified_base(name, int(version.version))
             except SultanaError as error:
                 findings.append(Finding(name, error.problem, error.remedy))
+                continue
+            if base is not None and not Path(base).is_dir():
+                findings.append(
+                    Finding(
+                        name,
+                        f"version {version.version} was trained from the base model in {base}, which is gone: "
+                        "MLflow cannot load it by its name",
+                        "Put the base model back (`sultana generate` or any run converts the embedded one "
+                        "again), or load it with mlflow.transformers.load_model(…, base_model_path=FOLDER)",
+                    )
+                )
     return findings

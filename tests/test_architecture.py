@@ -17,7 +17,7 @@ STAGES = (
     "selection",
     "lineage",
 )
-DOORS = {"assets.py", "split_assets.py", "config.py"}
+DOORS = {"assets.py", "split_assets.py", "leaderboard_assets.py", "config.py"}
 DAGSTER_IN_ASSETS = {"materialization.py", "materialized.py", "presentation.py", "partitions.py"}
 FILES = sorted(
     path for room in ("assets", "orchestration", "resources") for path in (PROJECT / room).rglob("*.py")

@@ -2,34 +2,33 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from assets.finetuning.config import CheckpointConfig
-from assets.finetuning.rows import encode_rows, read_recipes
-from assets.finetuning.session import training_config
-from assets.ledger import read_curriculum
+from assets.finetuning.curves import MeasuredCurve, loss_plot, tracked_metrics, tracked_plots
+from assets.finetuning.encoding import ChatEncoder
+from assets.finetuning.processes import train_in_processes
+from assets.finetuning.rows import read_batches
+from assets.finetuning.session import check_settings, training_config
 from assets.materialization import OWNER, Stage, begin, environment
 from assets.materialized import Materialized, follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
-from assets.presentation import plot, table
-from assets.records import ID_LENGTH
+from assets.presentation import plot, png, table
+from assets.records import ID_LENGTH, digest
 from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
-from resources.errors import SultanaError
-from resources.text import id_filter
-from resources.tracking import InputTable
+from resources.files import folder_manifest
+from resources.model_flavor import write_flavor
+from resources.tracking import CANDIDATE, InputTable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from assets.finetuning.loop import TrainingResult
-    from assets.finetuning.training_row import TrainingRow
+    from assets.finetuning.training_row import StepMetrics, TrainingRow
     from resources.language_model import LanguageModel
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dg.asset(
@@ -72,22 +71,39 @@ def checkpoint(
     if again := stage.previous(["checkpoint"]):
         return again[0]
 
+    check_settings(config)
     sources = _sources(stage)
-    pair = model.load()
+    tokenizer = model.load_tokenizer()
     maximum_length = int(sources["curriculum"].record["configuration"]["maximum_length"])
-    batches = _batches(stage, sources, pair[1], maximum_length)
-    result, curves, folder = _train(stage, config, model, pair, batches, maximum_length)
+    batches = read_batches(
+        stage.tables,
+        curriculum=sources["curriculum"].table(),
+        curriculum_id=sources["curriculum"].record["facts"]["curriculum_id"],
+        instructions=sources["instructions"].table(),
+        interpolated=sources["interpolated_instructions"].table(),
+        tokenizer=tokenizer,
+        maximum_length=maximum_length,
+    )
+    result, reward, folder = _train(stage, config, model, tokenizer, batches, maximum_length)
+    files = folder / "weights"
+    weights_manifest = folder_manifest(files)
+    # What is added now names a folder of this machine: it is no part of what the checkpoint is known by.
+    weights_sha256 = digest(weights_manifest)
+    write_flavor(files, model, tokenizer, ChatEncoder(tokenizer).template)
+    flavor = dict(folder_manifest(files).items() - weights_manifest.items())
     curriculum_id = sources["curriculum"].record["facts"]["curriculum_id"]
     inputs = _inputs(stage, sources)
     settings = config.training.model_dump(mode="json")
     published = registry.open(storage).publish(
         name=registry.registered_model,
-        idempotency_key=stage.inputs_digest,
-        files=folder / "weights",
+        idempotency_key=digest([stage.inputs_digest, flavor]),
+        files=files,
         parameters={
             **{f"training.{name}": value for name, value in settings.items()},
             "strategy": strategy,
             "seed": seed,
+            "processes": config.processes,
+            "sharding": config.sharding.value,
             "base_model": model.name,
             "base_model_fingerprint": model.fingerprint(),
             "steps": len(batches),
@@ -96,7 +112,7 @@ def checkpoint(
             "curriculum_id": curriculum_id,
             "git_commit": environment()["git_commit"],
         },
-        step_metrics=curves,
+        step_metrics=tracked_metrics(result, reward),
         inputs=inputs,
         tags={
             "dagster.run_id": context.run_id,
@@ -104,23 +120,17 @@ def checkpoint(
             "dagster.partition": str(stage.partition),
             "sultana.inputs_digest": stage.inputs_digest,
         },
-        aliases=[f"{strategy}-seed-{seed}"],
+        aliases=[f"{strategy}-seed-{seed}", CANDIDATE],
+        artifacts=tracked_plots(result, reward, png),
     )
     # The registry holds the result now; what only a resumed run would need can go.
     shutil.rmtree(folder)
-
-    def draw(axes: "Axes") -> None:
-        axes.plot(
-            [one.step + 1 for one in result.steps], [one.loss for one in result.steps], label="training batch"
-        )
-        axes.plot(*zip(*result.measures, strict=True), marker="o", label="early-stopping split")
-
     return stage.result(
         [],
         {
             "model": f"{published.model_name} version {published.version}",
             "mlflow_run_id": published.run_id,
-            "loss": plot(draw, title="Loss", x="optimizer step", y="nats per token"),
+            "loss": plot(loss_plot(result, reward), title="Loss", x="optimizer step", y="nats per token"),
             "final_training_loss": result.final_loss,
             "tokens": result.tokens,
             "tokens_per_second": round(result.tokens / result.seconds, 1),
@@ -131,9 +141,9 @@ def checkpoint(
                 [{"table": one.name, "version": one.version, "rows": one.rows} for one in inputs]
             ),
         },
-        content=published.manifest_sha256,
+        content=weights_sha256,
         facts={
-            "checkpoint_id": published.manifest_sha256[:ID_LENGTH],
+            "checkpoint_id": weights_sha256[:ID_LENGTH],
             "model": published.model_name,
             "version": published.version,
             "mlflow_run_id": published.run_id,
@@ -168,79 +178,56 @@ def _inputs(stage: Stage, sources: Mapping[str, Materialized]) -> list[InputTabl
     ]
 
 
-def _batches(
-    stage: Stage, sources: Mapping[str, Materialized], tokenizer: Any, maximum_length: int
-) -> list[list["TrainingRow"]]:
-    """The ledger's batches in order, encoded. Raises SultanaError where a row cannot be trained on."""
-    identity = sources["curriculum"].record["facts"]["curriculum_id"]
-    ledger = stage.tables.read(sources["curriculum"].table(), filter=id_filter("curriculum_id", [identity]))
-    curriculum = read_curriculum(ledger, identity)
-    instructions = stage.tables.read(sources["instructions"].table(), columns=["instruction_id", "messages"])
-    encoded = encode_rows(
-        sorted(set(ledger["row_id"].to_pylist())),
-        tokenizer=tokenizer,
-        conversations={row["instruction_id"]: row["messages"] for row in instructions.to_pylist()},
-        recipes=read_recipes(stage.tables, sources["interpolated_instructions"].table()),
-        maximum_length=maximum_length,
-    )
-    if encoded.refused:
-        row_id, reason = min(encoded.refused.items())
-        raise SultanaError(
-            f"{len(encoded.refused)} rows of the curriculum cannot be trained on, the first is {row_id} ({reason})",
-            "Materialize the curriculum again; it leaves out rows that are too long",
-        )
-    return [
-        [replace(encoded.rows[entry.row_id], weight=entry.weight) for entry in step]
-        for step in curriculum.steps
-    ]
-
-
 def _train(
     stage: Stage,
     config: CheckpointConfig,
     model: "LanguageModel",
-    pair: tuple[Any, Any],
+    tokenizer: Any,
     batches: list[list["TrainingRow"]],
     maximum_length: int,
-) -> tuple["TrainingResult", list[dict[str, float]], Path]:
-    """Trains, resuming where a killed run stopped; returns the result, its curves and the folder used."""
+) -> tuple["TrainingResult", list[tuple[int, float]], Path]:
+    """Trains, resuming where a killed run stopped; the result, the losses on the reward split, the folder used."""
     from assets.finetuning.examples import encode_examples
-    from assets.finetuning.loop import EarlyStopping, train
-    from assets.finetuning.scoring import response_loss
-    from assets.finetuning.trainer import TrainingSession
+    from assets.finetuning.training_job import REWARD_CURVE, TrainingJob, run_job
 
-    held_out = encode_examples(
-        stage.tables,
-        stage.upstream["benchmark_splits"].table(),
-        "early_stopping",
-        tokenizer=pair[1],
-        maximum_length=maximum_length,
-        most=config.early_stopping_examples,
-    ).examples
-    session = TrainingSession(
-        pair,
-        training_config(config.training, maximum_length, stage.settings["seed"]),
-        total_steps=len(batches),
-        fingerprint=model.fingerprint(),
+    held_out, rewarded = (
+        encode_examples(
+            stage.tables,
+            stage.upstream["benchmark_splits"].table(),
+            split,
+            tokenizer=tokenizer,
+            maximum_length=maximum_length,
+            most=config.early_stopping_examples,
+        ).examples
+        for split in ("early_stopping", "reward")
     )
-    # Without `early_stopping_every` the only measurement is that of the last step, whose weights then count.
-    stopping = EarlyStopping(
-        every=config.early_stopping_every or len(batches),
+    job = TrainingJob(
+        config=training_config(config.training, maximum_length, stage.settings["seed"]),
+        batches=batches,
+        held_out=held_out,
+        rewarded=rewarded,
+        fingerprint=model.fingerprint(),
+        save_every=config.save_every,
+        # Without `early_stopping_every` the only measurement after a step is the last one, whose weights then count.
+        measure_every=config.early_stopping_every or len(batches),
         patience=config.early_stopping_patience or len(batches) + 1,
-        measure=lambda trained: response_loss(trained.model, held_out).mean,
+        sharding=config.sharding.value,
     )
     folder = stage.storage.path("checkpoints", stage.inputs_digest[:32])
     with stage.progress("training", len(batches), "steps") as progress:
-        result = train(
-            session,
-            batches,
-            folder,
-            every=config.save_every,
-            on_step=lambda metrics: progress.to(metrics.step + 1),
-            early_stopping=stopping,
-        )
-    weights = folder / "weights"
-    shutil.rmtree(weights, ignore_errors=True)
-    session.save_weights(weights)
-    measured = [{"step": float(step), "early_stopping_loss": value} for step, value in result.measures]
-    return result, result.step_metrics() + measured, folder
+
+        def on_step(metrics: "StepMetrics") -> None:
+            progress.to(metrics.step + 1)
+
+        if config.processes == 1:
+            result = run_job(job, model.load(), folder, on_step)
+        else:
+            result = train_in_processes(
+                job,
+                model.files(),
+                model.resolved_dtype(),
+                folder,
+                processes=config.processes,
+                on_step=on_step,
+            )
+    return result, MeasuredCurve(folder / REWARD_CURVE).at(result.measures), folder

@@ -10,7 +10,16 @@ class Method(StrEnum):
     """What is trained."""
 
     lora = "lora"
+    dora = "dora"
+    qlora = "qlora"
     full = "full"
+
+
+class Sharding(StrEnum):
+    """What several processes divide among themselves beside the rows."""
+
+    none = "none"
+    fsdp = "fsdp"
 
 
 class Schedule(StrEnum):
@@ -32,9 +41,14 @@ class Noise(StrEnum):
 class TrainingSettings(dg.Config):
     """How a model is fine-tuned; steps, batch size and the longest row come from the curriculum."""
 
-    method: Method = Field(default=Method.lora, description="lora: low-rank adapters. full: all weights.")
-    rank: int = Field(default=8, ge=1, le=1024, description="Rank of the LoRA adapters.")
-    alpha: int = Field(default=16, ge=1, le=4096, description="Scale of the LoRA adapters.")
+    method: Method = Field(
+        default=Method.lora,
+        description="lora: low-rank adapters. dora: adapters and the norm of each output's weights (arXiv "
+        "2402.09353). qlora: adapters on weights of 4 bits, on a CUDA device with the extra sultana[qlora] "
+        "(arXiv 2305.14314). full: all weights.",
+    )
+    rank: int = Field(default=8, ge=1, le=1024, description="Rank of the adapters.")
+    alpha: int = Field(default=16, ge=1, le=4096, description="Scale of the adapters.")
     top_layers: int = Field(
         default=0,
         ge=0,
@@ -84,13 +98,26 @@ class CheckpointConfig(dg.Config):
     """How a curriculum becomes a checkpoint."""
 
     training: TrainingSettings = Field(default=TrainingSettings(), description="How the model is fine-tuned.")
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes on this machine that share the rows of each step, one to a CUDA device where "
+        "there are any; the result is that of one process but for rounding.",
+    )
+    sharding: Sharding = Field(
+        default=Sharding.none,
+        description="none: every process holds the whole model. fsdp: the weights of the layers, their "
+        "gradients and moments are divided among the processes.",
+    )
     save_every: int = Field(
         default=10, ge=1, description="Steps between resumable states; a killed run loses no more."
     )
     early_stopping_every: int = Field(
         default=0,
         ge=0,
-        description="Steps between loss measurements on the early-stopping split. 0: only at the end.",
+        description="Steps between loss measurements on the early-stopping split and on the reward split, "
+        "beside those before the first step and at the end. 0: only these.",
     )
     early_stopping_patience: int = Field(
         default=0,

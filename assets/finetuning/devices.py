@@ -2,8 +2,8 @@
 
 Where torch.distributed is initialised, each process holds the whole model, takes a share of the rows of a
 step and adds its gradients to those of the others, so that all end with the weights that one process would
-have (up to the order of sums). Where it is not, nothing here does anything. Starting processes is not done
-here.
+have (up to the order of sums). Where it is not, nothing here does anything. Processes are started by
+processes.py; weights that are divided among them are those of sharding.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,6 +25,11 @@ def sum_numbers(numbers: Sequence[float], device: torch.device) -> list[float]:
     sums = torch.tensor(numbers, dtype=torch.float64, device=device)
     torch.distributed.all_reduce(sums)
     return [float(one) for one in sums]
+
+
+def from_first(number: float, device: torch.device) -> float:
+    """The number that the first process has, exactly. It waits for all."""
+    return sum_numbers([number if process_number()[0] == 0 else 0.0], device)[0]
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter], device: torch.device) -> None:

@@ -48,6 +48,7 @@ class Decoder:
         self.body = model.get_decoder()
         self.embedding = model.get_input_embeddings()
         self.head = model.get_output_embeddings()
+        self.logit_scale, self.logit_cap = _logit_scale_and_cap(model.config.get_text_config())
         self._checked: set[str] = set()
         if self.head is None or self.body is model:
             raise SultanaError(
@@ -129,7 +130,9 @@ class Decoder:
         """Σ of label weight x cross entropy over the batch, float32, with gradients."""
         states = self.states(batch).flatten(0, 1).index_select(0, batch.label_places)
         weight, bias = self._head_weights()
-        return soft_label_loss(states.to(self.dtype), weight, bias, batch.labels, batch.label_weights)
+        return soft_label_loss(
+            self._scaled(states), weight, bias, batch.labels, batch.label_weights, cap=self.logit_cap
+        )
 
     def log_probabilities(self, batch: Batch, states: torch.Tensor | None = None) -> torch.Tensor:
         """Log-probability of each label, float32 (k, m), without gradients. `states` saves a forward."""
@@ -137,10 +140,17 @@ class Decoder:
             states = self.states(batch) if states is None else states
             states = states.flatten(0, 1).index_select(0, batch.label_places)
             weight, bias = self._head_weights()
-            return label_log_probabilities(states.to(self.dtype), weight, bias, batch.labels)
+            return label_log_probabilities(
+                self._scaled(states), weight, bias, batch.labels, cap=self.logit_cap
+            )
+
+    def _scaled(self, states: torch.Tensor) -> torch.Tensor:
+        return (states if self.logit_scale == 1.0 else states * self.logit_scale).to(self.dtype)
 
     def _head_weights(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         bias = self.head.bias
+        if bias is not None and self.logit_scale != 1.0:
+            bias = bias * self.logit_scale
         return self.head.weight.to(self.dtype), None if bias is None else bias.to(self.dtype)
 
     def choose_attention(self, width: int) -> None:
@@ -154,7 +164,7 @@ class Decoder:
             self.model.set_attn_implementation(wanted)
 
     def check_projection(self) -> None:
-        """Raise SultanaError for a model that does more than its head to the last states."""
+        """Raise SultanaError for a model that does more to the last states than is known here."""
         probes.check_projection(self)
 
     def check_mixing(self, layer: int) -> None:
@@ -177,3 +187,11 @@ class Decoder:
         if "packing" not in self._checked:
             probes.check_packing(self)
             self._checked.add("packing")
+
+
+def _logit_scale_and_cap(config: Any) -> tuple[float, float | None]:
+    """What a model of this configuration does to its head's logits; `check_projection` is the proof."""
+    scale = getattr(config, "logit_scale", None)  # Cohere
+    divisor = getattr(config, "logits_scaling", None)  # Granite
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma
+    return float(scale or 1.0) / float(divisor or 1.0), float(cap) if cap else None

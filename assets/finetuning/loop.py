@@ -1,9 +1,12 @@
 """Training on a ledger of batches, with checkpoints that a killed run continues from bit for bit.
 
 Whatever the result depends on is in the digest of a checkpoint: configuration, base model and every token
-and weight of every batch. A run that finds a finished checkpoint in its folder returns its result at once.
+and weight of every batch, and how many processes share them. A run that finds a finished checkpoint in its
+folder returns its result at once. Where several processes train, all call `train` with the same arguments; the
+first holds the lock, writes the checkpoints and decides, and the others wait for it.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from assets.finetuning.checkpoints import CheckpointFolder
-from assets.finetuning.devices import process_number
+from assets.finetuning.checkpoints import Checkpoint, CheckpointFolder
+from assets.finetuning.devices import from_first, process_number
 from assets.finetuning.trainer import TrainingSession
 from assets.finetuning.training_row import StepMetrics, TrainingRow
 from assets.records import digest
@@ -26,13 +29,15 @@ class EarlyStopping:
     """Measure every `every` steps; stop after `patience` measures without a gain of `minimum_gain`.
 
     `measure` returns a loss: smaller is better. It must leave the session as it finds it. The weights of
-    the best measure are the result.
+    the best measure are the result. With `at_start` it is taken before the first step as well, to be
+    looked at: the weights of then are no result.
     """
 
     every: int
     patience: int
     measure: Callable[[TrainingSession], float]
     minimum_gain: float = 0.0
+    at_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def train(
     A checkpoint is written every `every` steps and at the end; the newest `keep` and the best are kept.
     Raises SultanaError where the number of batches is not the session's, where the model cannot take rows
     that are mixed as these, where another process trains in `folder`, or where its checkpoints belong to
-    another training. For one process: the steps of a session can be shared by several, checkpoints cannot.
+    another training. `on_step` is called by the first process only, `measure` by all, for the first to decide.
     """
     if len(batches) != session.total_steps:
         raise SultanaError(
@@ -100,11 +105,6 @@ def train(
         )
     if every < 1:
         raise SultanaError(f"A checkpoint every {every} steps is not possible", "Set it to 1 or more")
-    if process_number()[1] > 1:
-        raise SultanaError(
-            "Checkpoints are written by one process, and several train here",
-            "Start one process, or call the session's steps directly",
-        )
     session.check(row for batch in batches for row in batch)
     data = batches_digest(batches)
     rules = (
@@ -112,13 +112,20 @@ def train(
         if early_stopping is None
         else [early_stopping.every, early_stopping.patience, early_stopping.minimum_gain]
     )
-    run = _Run(session, digest([session.config_digest, data, rules]), CheckpointFolder(folder), keep)
-    with exclusive_lock(folder / ".lock", timeout=1.0):
+    number, count = process_number()
+    shared = [] if count == 1 else [{"processes": count, "sharding": session.sharding}]
+    run_digest = digest([session.config_digest, data, rules, *shared])
+    run = _Run(session, run_digest, CheckpointFolder(folder), keep)
+    with contextlib.ExitStack() as stack:
+        if number == 0:
+            stack.enter_context(exclusive_lock(folder / ".lock", timeout=1.0))
         resumed_from = run.resume()
+        if early_stopping is not None and early_stopping.at_start and session.step_number == 0:
+            run.measure_start(early_stopping)
         while run.is_going():
             metrics = session.step(batches[session.step_number])
             run.history.append(metrics)
-            if on_step is not None:
+            if on_step is not None and number == 0:
                 on_step(metrics)
             improved = run.measure(early_stopping)
             done = session.step_number
@@ -157,10 +164,14 @@ class _Run:
 
     def resume(self) -> int | None:
         """Load the newest verified checkpoint, or start from M_0."""
-        found = self.checkpoints.latest_verified(self.digest)
-        if found is None:
+        found: Checkpoint | None = None
+        if process_number()[0] == 0:
+            found = self.checkpoints.latest_verified(self.digest)
+        step = round(self._from_first(-1 if found is None else found.step))
+        if step < 0:
             self.session.reset()
             return None
+        found = found or self._checkpoint_of(step)
         state = self.checkpoints.load(found)
         self.session.load_state_dict(state)
         run: dict[str, Any] = state["numbers"]["run"]
@@ -170,12 +181,16 @@ class _Run:
         self.stopped = bool(run["stopped"])
         return found.step
 
+    def measure_start(self, rule: EarlyStopping) -> None:
+        """Measure M_0, which is not among those of which the best is kept."""
+        self.measures.append((0, self._from_first(float(rule.measure(self.session)))))
+
     def measure(self, rule: EarlyStopping | None) -> bool:
         """Measure where it is due; whether this is the best so far."""
         done = self.session.step_number
         if rule is None or (done % rule.every and done < self.session.total_steps):
             return False
-        value = float(rule.measure(self.session))
+        value = self._from_first(float(rule.measure(self.session)))
         self.measures.append((done, value))
         if self.best is None or value < self.best[1] - rule.minimum_gain:
             self.best = (done, value)
@@ -192,12 +207,20 @@ class _Run:
             "best": self.best,
             "stopped": self.stopped,
         }
-        self.checkpoints.save(self.session.step_number, state, self.digest)
-        self.checkpoints.prune(self.keep, frozenset() if self.best is None else frozenset([self.best[0]]))
+        if process_number()[0] == 0:
+            self.checkpoints.save(self.session.step_number, state, self.digest)
+            always = frozenset() if self.best is None else frozenset([self.best[0]])
+            self.checkpoints.prune(self.keep, always)
+        self._from_first(0.0)  # nobody goes on before it is written
 
     def restore_best(self) -> None:
         """Put the weights of the best measure into the session."""
         if self.best is None or self.best[0] == self.session.step_number:
             return
-        found = next(c for c in self.checkpoints.all() if c.step == self.best[0])
-        self.session.load_state_dict(self.checkpoints.load(found))
+        self.session.load_state_dict(self.checkpoints.load(self._checkpoint_of(self.best[0])))
+
+    def _checkpoint_of(self, step: int) -> Checkpoint:
+        return next(one for one in self.checkpoints.all() if one.step == step)
+
+    def _from_first(self, number: float) -> float:
+        return from_first(number, self.session.decoder.device)

@@ -1,16 +1,25 @@
-"""Rows by id as training rows: conversations encoded once, recipes joined with their parents."""
+"""Rows by id as training rows: conversations encoded once, recipes joined with their parents.
+
+A row of a curriculum that has no token to train on, or whose response is longer than the longest row, is
+refused with its id: what is trained on is the ledger, whole.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from assets.interpolation.recipes import Recipe
+from assets.ledger import read_curriculum
 from resources.errors import SultanaError
 from resources.tables import LanceTables, TableRef
+from resources.text import id_filter
 
 if TYPE_CHECKING:
     from assets.finetuning.training_row import TrainingRow
+
+
+_NAMED = 5  # refused rows that an error names
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,42 @@ def read_recipes(tables: LanceTables, ref: TableRef) -> dict[str, Recipe]:
         )
         for row in found.to_pylist()
     }
+
+
+def read_batches(
+    tables: LanceTables,
+    *,
+    curriculum: TableRef,
+    curriculum_id: str,
+    instructions: TableRef,
+    interpolated: TableRef,
+    tokenizer: Any,
+    maximum_length: int,
+) -> list[list["TrainingRow"]]:
+    """The batches of a ledger in order, encoded, with the weights that the ledger gives its rows.
+
+    Raises SultanaError where a row cannot be trained on, naming it, and as `read_curriculum` and
+    `encode_rows` do.
+    """
+    ledger = tables.read(curriculum, filter=id_filter("curriculum_id", [curriculum_id]))
+    steps = read_curriculum(ledger, curriculum_id).steps
+    conversations = tables.read(instructions, columns=["instruction_id", "messages"])
+    encoded = encode_rows(
+        sorted(set(ledger["row_id"].to_pylist())),
+        tokenizer=tokenizer,
+        conversations={row["instruction_id"]: row["messages"] for row in conversations.to_pylist()},
+        recipes=read_recipes(tables, interpolated),
+        maximum_length=maximum_length,
+    )
+    if encoded.refused:
+        named = [f"{row_id} ({reason})" for row_id, reason in sorted(encoded.refused.items())]
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        raise SultanaError(
+            f"{len(named)} rows of the curriculum cannot be trained on at a maximum_length of {maximum_length}: "
+            f"{', '.join(named[:_NAMED])}{more}",
+            "Materialize the curriculum again; it leaves out rows that are too long",
+        )
+    return [[replace(encoded.rows[entry.row_id], weight=entry.weight) for entry in step] for step in steps]
 
 
 def encode_rows(

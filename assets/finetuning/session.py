@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from assets.finetuning.config import TrainingSettings
+from assets.finetuning.config import CheckpointConfig, TrainingSettings
 
 if TYPE_CHECKING:
     from assets.finetuning.training_config import TrainingConfig
@@ -12,13 +12,12 @@ def training_config(settings: TrainingSettings, maximum_length: int, seed: int) 
     """`settings` for rows of at most `maximum_length` tokens; all that is random depends on `seed`."""
     from assets.finetuning.training_config import TrainingConfig
 
-    keeps = settings.top_layers > 0 and settings.noise.value == "none"
     return TrainingConfig(
         method=settings.method.value,
         rank=settings.rank,
         alpha=settings.alpha,
         layers=settings.top_layers or "all",
-        frozen_states_bytes=settings.frozen_states_mebibytes * 2**20 if keeps else 0,
+        frozen_states_bytes=_frozen_states_bytes(settings),
         learning_rate=settings.learning_rate,
         schedule=settings.schedule.value,
         warmup_steps=settings.warmup_steps,
@@ -33,3 +32,21 @@ def training_config(settings: TrainingSettings, maximum_length: int, seed: int) 
         noise_scale=settings.noise_scale,
         seed=seed,
     )
+
+
+def check_settings(config: CheckpointConfig) -> None:
+    """Raise SultanaError for settings that this machine, or one another, does not allow."""
+    from assets.finetuning.processes import check_processes
+    from assets.finetuning.quantization import check_quantization
+
+    method = config.training.method.value
+    if method == "qlora":
+        check_quantization()
+    if config.processes > 1 or config.sharding.value != "none":
+        keeps = _frozen_states_bytes(config.training) > 0
+        check_processes(config.processes, config.sharding.value, method, keeps)
+
+
+def _frozen_states_bytes(settings: TrainingSettings) -> int:
+    keeps = settings.top_layers > 0 and settings.noise.value == "none"
+    return settings.frozen_states_mebibytes * 2**20 if keeps else 0

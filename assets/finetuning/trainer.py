@@ -3,7 +3,8 @@
 A session is a model, an optimizer and a step number. What a step does depends on the rows, the
 configuration and the step number only: the learning rate is a function of the step, dropout draws from a
 generator seeded by (seed, step), so no hidden random state has to be carried over. Left out on purpose:
-epochs, data loading, starting several processes (devices.py shares the rows of a step among those that run).
+epochs, data loading, starting several processes (processes.py; here the rows of a step are shared among those
+that run).
 """
 
 import contextlib
@@ -26,14 +27,16 @@ from assets.finetuning.probes import check_width
 from assets.finetuning.row_gradients import Layout, RowGradients
 from assets.finetuning.schedule import learning_rate
 from assets.finetuning.scoring import Example, LossReport, response_loss
+from assets.finetuning.sharding import Sharding, clip_gradients, is_sharded, shard_layers, whole
 from assets.finetuning.training_config import TrainingConfig
 from assets.finetuning.training_row import StepMetrics, TrainingRow
 from assets.finetuning.training_state import restore, tensors_of
 from assets.finetuning.weights import (
-    add_adapter,
+    adapter_state,
     checkpoint_layers,
-    choose_trained,
     layer_list,
+    model_state,
+    prepare_model,
     save_adapter,
     save_model,
 )
@@ -54,8 +57,15 @@ class TrainingSession:
         config: TrainingConfig,
         total_steps: int,
         fingerprint: str = "unnamed",
+        sharding: Sharding = "none",
+        most_padding: float = 1.0,
     ) -> None:
-        """`language_model_pair` is `LanguageModel.load()`; `fingerprint` names it in digests and files."""
+        """`language_model_pair` is `LanguageModel.load()`; `fingerprint` names it in digests and files.
+
+        `sharding` "fsdp" divides the layers' weights among the processes; all of them then call the same
+        methods, in the same order. `most_padding` is the largest share of padding in a row's line, see
+        micro_batches.py; like `micro_batch` it changes a step's result by rounding only.
+        """
         if total_steps < 1:
             raise SultanaError(f"total_steps is {total_steps}", "Train for at least one step")
         self.model, self.tokenizer = language_model_pair
@@ -64,24 +74,15 @@ class TrainingSession:
         self.fingerprint = fingerprint
         loaded = self.model.get_input_embeddings().weight.dtype
         wanted = loaded if config.dtype == "auto" else getattr(torch, config.dtype)
-        self._adapter: Any = None
-        if config.method == "lora":
-            self.model.to(wanted)
-            self._adapter = add_adapter(
-                self.model,
-                rank=config.rank,
-                alpha=config.alpha,
-                dropout=config.dropout,
-                target_modules=config.target_modules,
-                layers=config.layers,
-                seed=config.seed,
-            )
-            autocast = None
-        else:
-            # bfloat16 weights would lose most updates: keep float32 and take only the products in bfloat16.
-            self.model.float()
-            choose_trained(self.model, config.layers)
-            autocast = None if wanted == torch.float32 else wanted
+        self._adapter, autocast = prepare_model(self.model, config, wanted)
+        if sharding == "fsdp":
+            if config.frozen_states_bytes:
+                raise SultanaError(
+                    "Frozen states cannot be kept of layers that are divided among processes",
+                    "Set frozen_states_mebibytes to 0, or sharding to none",
+                )
+            body = self.model.get_decoder()
+            shard_layers(body, getattr(body, layer_list(self.model)[0]))
         first = 0 if config.layers == "all" else layer_list(self.model)[1] - int(config.layers)
         self.decoder = Decoder(
             self.model, autocast, detach_embeddings=config.detach_embeddings, first_trained=first
@@ -96,6 +97,9 @@ class TrainingSession:
         self._trained = {
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
+        self._is_sharded = sharding == "fsdp"
+        self.sharding = sharding
+        self._most_padding = most_padding
         self._start = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
         self.config_digest = digest(
             {"config": asdict(config), "total_steps": total_steps, "model": fingerprint, "dtype": str(wanted)}
@@ -115,11 +119,15 @@ class TrainingSession:
                 parameter.grad = None
         self._step = 0
         self._optimizer = self._new_optimizer()
+        self.model.train()  # PEFT's DoRA keeps norms of the weights from before until then
         self.model.eval()
 
     def _new_optimizer(self) -> torch.optim.AdamW:
+        kinds = [
+            [one for one in self._trained.values() if is_sharded(one) is sharded] for sharded in (False, True)
+        ]
         return torch.optim.AdamW(
-            self._trained.values(),
+            [{"params": kind} for kind in kinds if kind],  # one call cannot take both
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             fused=True,
@@ -138,6 +146,8 @@ class TrainingSession:
         widths = [(row.layer, row.width) for row in aligned if len(row.ids) > 1]
         for layer in sorted({layer for layer, _ in widths}):
             self.decoder.check_mixing(layer)
+        if self.config.detach_embeddings:
+            self.decoder.check_mixing(0)
         check_width(self.decoder, max((width for _, width in widths), default=0))
         if self.config.packing:
             self.decoder.check_packing()
@@ -197,6 +207,8 @@ class TrainingSession:
             )
         self._optimizer.zero_grad(set_to_none=True)  # of a step that was broken off
         number, count = process_number()
+        if self._is_sharded:
+            self.check(rows)  # by all processes, also those that have no such row
         mine = rows[number::count]
         aligned = [align(row.parents, row.mixing, row.alignment, row.layer) for row in mine]
         weights = [row.label_weight for row in aligned]
@@ -210,7 +222,7 @@ class TrainingSession:
             )
         loss, tokens = 0.0, 0
         alignments = [0.0] * len(rows)
-        for part in in_micro_batches(aligned, self.config.micro_batch, packing=self.config.packing):
+        for part in self._passes(aligned):
             batch = self._batch(aligned, mine, part)
             for passes in self._noise.passes():
                 with self._recording(len(part.rows), direction) as gradients:
@@ -221,7 +233,11 @@ class TrainingSession:
                         alignments[place] = found * total / (mine[place].weight or 1.0)
                 loss += part_loss.item()
             tokens += batch.tokens
-        sum_gradients(self._trained.values(), self.decoder.device)
+        for _ in range(self._idle_passes(rows, number)):
+            idle = collate([align(rows[0].parents[:1], 1.0)], device=self.decoder.device)
+            for _ in self._noise.passes():
+                (self.decoder.loss(idle) * 0.0).backward()
+        sum_gradients((one for one in self._trained.values() if not is_sharded(one)), self.decoder.device)
         loss, summed = sum_numbers([loss, tokens], self.decoder.device)
         return loss, round(summed), None if direction is None else tuple(alignments)
 
@@ -239,8 +255,23 @@ class TrainingSession:
             return self.frozen.put_into(batch, chosen, part.places)
         return batch
 
+    def _passes(self, aligned: Sequence[AlignedRow]) -> Iterator[MicroBatch]:
+        size, packing = self.config.micro_batch, self.config.packing
+        return in_micro_batches(aligned, size, packing=packing, most_padding=self._most_padding)
+
+    def _idle_passes(self, rows: Sequence[TrainingRow], number: int) -> int:
+        """How many passes the share of process `number` is short of the largest, where layers are divided."""
+        if not self._is_sharded:
+            return 0
+        count = process_number()[1]
+        aligned = [align(row.parents, row.mixing, row.alignment, row.layer) for row in rows]
+        passes = [sum(1 for _ in self._passes(aligned[one::count])) for one in range(count)]
+        return max(passes) - passes[number]
+
     def _gradient_norm(self) -> float:
         limit = self.config.gradient_clip or math.inf
+        if self._is_sharded:
+            return clip_gradients(self._trained.values(), limit, self.decoder.device)
         return float(torch.nn.utils.clip_grad_norm_(self._trained.values(), limit))
 
     def _devices(self) -> list[torch.device]:
@@ -261,7 +292,9 @@ class TrainingSession:
     def _loss_and_gradients(self, rows: Sequence[TrainingRow]) -> tuple[float, dict[str, torch.Tensor]]:
         loss, _, _ = self._accumulate(rows)
         found = {
-            name: parameter.grad for name, parameter in self._trained.items() if parameter.grad is not None
+            name: whole(parameter.grad)
+            for name, parameter in self._trained.items()
+            if parameter.grad is not None
         }
         self._optimizer.zero_grad(set_to_none=True)
         return loss, found
@@ -330,8 +363,14 @@ class TrainingSession:
         restore(self._trained, self._optimizer, state["tensors"], self._step)
 
     def save_weights(self, folder: Path) -> None:
-        """Write the adapter in PEFT's format, or all weights with the tokenizer, as safetensors."""
+        """Write the adapter in PEFT's format, or all weights with the tokenizer, as safetensors.
+
+        Of several processes the first writes; where layers are divided, all have to call this.
+        """
+        state = adapter_state(self._adapter) if self._adapter is not None else model_state(self.model)
+        if process_number()[0] > 0:
+            return
         if self._adapter is not None:
-            save_adapter(self._adapter, folder, self.fingerprint)
+            save_adapter(self._adapter, state, folder, self.fingerprint)
         else:
-            save_model(self.model, self.tokenizer, folder, self.fingerprint)
+            save_model(self.model, state, self.tokenizer, folder, self.fingerprint)

@@ -11,6 +11,7 @@ _REMEDIES = {
     "otherwise no states stay the same from step to step"
 }
 
+MethodName = Literal["lora", "dora", "qlora", "full"]
 NoiseName = Literal["none", "neftune", "symnoise"]
 
 
@@ -18,7 +19,7 @@ NoiseName = Literal["none", "neftune", "symnoise"]
 class TrainingConfig:
     """How a model is fine-tuned."""
 
-    method: Literal["lora", "full"] = "lora"
+    method: MethodName = "lora"
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0
@@ -44,6 +45,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         bounds: tuple[tuple[str, object, bool], ...] = (
+            ("method", self.method, self.method in get_args(MethodName)),
             ("rank", self.rank, self.rank >= 1),
             ("alpha", self.alpha, self.alpha > 0),
             ("dropout", self.dropout, 0 <= self.dropout < 1),

@@ -1,4 +1,4 @@
-"""What is trained and how it is stored: LoRA adapters in PEFT's format, or all weights, as safetensors."""
+"""What is trained and how it is stored: low-rank adapters in PEFT's format, or all weights, as safetensors."""
 
 import json
 import warnings
@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from assets.finetuning.quantization import check_quantization, quantize_linear
+from assets.finetuning.sharding import whole
+from assets.finetuning.training_config import MethodName, TrainingConfig
 from resources.errors import SultanaError
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -35,9 +38,39 @@ def _top_layers(model: Any, layers: int) -> tuple[str, list[int]]:
     return name, list(range(count - layers, count))
 
 
+def prepare_model(
+    model: Any, config: TrainingConfig, dtype: torch.dtype
+) -> tuple[Any | None, torch.dtype | None]:
+    """Make a model, in place, what `config` trains: PEFT's wrapper around it (None where all weights are
+    trained), and the dtype of products where it is not that of the weights.
+
+    Raises SultanaError where the method cannot run here or the model does not allow it.
+    """
+    if config.method == "full":
+        # bfloat16 weights would lose most updates: keep float32 and take only the products in bfloat16.
+        model.float()
+        choose_trained(model, config.layers)
+        return None, None if dtype == torch.float32 else dtype
+    if config.method == "qlora":
+        check_quantization()
+    model.to(dtype)
+    adapter = add_adapter(
+        model,
+        method=config.method,
+        rank=config.rank,
+        alpha=config.alpha,
+        dropout=config.dropout,
+        target_modules=config.target_modules,
+        layers=config.layers,
+        seed=config.seed,
+    )
+    return adapter, None
+
+
 def add_adapter(
     model: Any,
     *,
+    method: MethodName = "lora",
     rank: int,
     alpha: float,
     dropout: float,
@@ -45,20 +78,24 @@ def add_adapter(
     layers: str | int,
     seed: int,
 ) -> Any:
-    """Freeze the model and put a LoRA adapter into it, in place; returns PEFT's wrapper around it.
+    """Freeze the model and put low-rank adapters into it, in place; returns PEFT's wrapper around it.
 
-    `target_modules` is "all-linear" (every linear layer but the head) or names of layers; `layers` is
-    "all" or the number of layers from the top that get adapters, below which no gradient is computed.
-    Adapter weights are float32 and depend on `seed` only.
+    `method` is "lora" (arXiv 2106.09685), "dora", which trains the norm of each output's weights too
+    (arXiv 2402.09353), or "qlora", LoRA on weights of 4 bits (arXiv 2305.14314). `target_modules` is
+    "all-linear" (every linear layer but the head, GPT-2's Conv1D among them) or names of layers; `layers`
+    is "all" or the number of layers from the top that get adapters, below which no gradient is computed.
+    Adapter weights are float32 and depend on `seed` only, the norms on the model's weights.
     """
     from peft import LoraConfig
+    from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()
-    linear = {
-        name.rsplit(".", 1)[-1]
+    found = {
+        name: module
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
     }
+    linear = {name.rsplit(".", 1)[-1] for name in found}
     names = sorted(linear) if target_modules == "all-linear" else list(target_modules)
     if isinstance(target_modules, str) and target_modules != "all-linear":
         names = [target_modules]
@@ -73,6 +110,8 @@ def add_adapter(
             f"Choose among {', '.join(sorted(linear))}, or set all-linear",
         )
     pattern, chosen = (None, None) if layers == "all" else _top_layers(model, int(layers))
+    if method == "qlora":
+        quantize_linear(model, [name for name in found if name.rsplit(".", 1)[-1] in linear])
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
@@ -81,6 +120,8 @@ def add_adapter(
         target_modules=names,
         layers_to_transform=chosen,
         layers_pattern=pattern,
+        use_dora=method == "dora",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in found.values()),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -91,17 +132,26 @@ def _wrap(model: Any, config: Any) -> Any:
     """PEFT's wrapper around a frozen model, with our forward and float32 adapters."""
     from peft import get_peft_model
 
-    from assets.finetuning.fused_lora import FusedLoraLinear
+    from assets.finetuning.fused_lora import FusedLoraLinear, restart_norms
 
-    config._register_custom_module({torch.nn.Linear: FusedLoraLinear})
+    if not getattr(model, "is_loaded_in_4bit", False):
+        config._register_custom_module({torch.nn.Linear: FusedLoraLinear})
     model.requires_grad_(False)
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 by a deprecated name; drop this when it no longer does.
         warnings.simplefilter("ignore", FutureWarning)
-        wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+        try:
+            wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+        except ValueError as error:
+            raise SultanaError(
+                f"PEFT puts no adapters into {type(model).__name__}: {error}",
+                "Set method to full, or use another model",
+            ) from error
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+    if config.use_dora:
+        restart_norms(wrapped)
     return wrapped
 
 
@@ -142,15 +192,22 @@ def checkpoint_layers(model: Any) -> None:
     model.disable_input_require_grads()
 
 
-def save_adapter(wrapped: Any, folder: Path, base_model: str) -> None:
-    """Write an adapter in PEFT's format. `base_model` names the base: a fingerprint, never a local path."""
+def adapter_state(wrapped: Any) -> dict[str, torch.Tensor]:
+    """The adapter's weights by PEFT's names. Where layers are divided, all processes have to call this."""
     from peft import get_peft_model_state_dict
 
+    found = get_peft_model_state_dict(wrapped)
+    return {name: whole(tensor.detach()).to("cpu").contiguous() for name, tensor in sorted(found.items())}
+
+
+def model_state(model: Any) -> dict[str, torch.Tensor]:
+    """All weights by name, those of divided layers put together: all processes have to call this then."""
+    return {name: whole(tensor.detach()) for name, tensor in model.state_dict().items()}
+
+
+def save_adapter(wrapped: Any, state: dict[str, torch.Tensor], folder: Path, base_model: str) -> None:
+    """Write an adapter in PEFT's format. `base_model` names the base: a fingerprint, never a local path."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: tensor.detach().to("cpu").contiguous()
-        for name, tensor in sorted(get_peft_model_state_dict(wrapped).items())
-    }
     save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config = wrapped.peft_config["default"].to_dict()
     config["base_model_name_or_path"] = base_model
@@ -165,13 +222,15 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path, base_model: str) -> None:
+def save_model(
+    model: Any, state: dict[str, torch.Tensor], tokenizer: Any, folder: Path, base_model: str
+) -> None:
     """Write all weights, the configuration and the tokenizer as transformers reads them."""
     from resources.language_model import quiet_transformers
 
     model.config._name_or_path = base_model
     with quiet_transformers():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=state)
         tokenizer.save_pretrained(folder)
 
 

@@ -20,18 +20,24 @@ def label_log_probabilities(
     bias: torch.Tensor | None,
     labels: torch.Tensor,
     chunk: int = CHUNK,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """Log-probabilities of labels, float32 (k, m), without gradients.
 
-    `states` (m, h), `weight` (v, h) and `bias` (v,) in one dtype; `labels` int64 (k, m).
+    `states` (m, h), `weight` (v, h) and `bias` (v,) in one dtype; `labels` int64 (k, m); `cap` as in
+    `soft_label_loss`.
     """
     found = torch.empty(labels.shape, dtype=torch.float32, device=states.device)
     with torch.no_grad():
         for start in range(0, len(states), chunk):
             here = slice(start, start + chunk)
-            logits = torch.nn.functional.linear(states[here], weight, bias).float()
+            logits = _capped(torch.nn.functional.linear(states[here], weight, bias).float(), cap)
             found[:, here] = logits.gather(1, labels[:, here].t()).t() - torch.logsumexp(logits, 1)
     return found
+
+
+def _capped(logits: torch.Tensor, cap: float | None) -> torch.Tensor:
+    return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 class _SoftLabelLoss(torch.autograd.Function):
@@ -44,6 +50,7 @@ class _SoftLabelLoss(torch.autograd.Function):
         labels: torch.Tensor,
         label_weights: torch.Tensor,
         chunk: int,
+        cap: float | None,
     ) -> torch.Tensor:
         needs_states, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         total = torch.zeros((), dtype=torch.float32, device=states.device)
@@ -56,15 +63,19 @@ class _SoftLabelLoss(torch.autograd.Function):
         for start in range(0, len(states), chunk):
             here = slice(start, start + chunk)
             hidden = states[here]
-            log_probabilities = torch.log_softmax(
-                torch.nn.functional.linear(hidden, weight, bias), dim=1, dtype=torch.float32
-            )
+            logits = torch.nn.functional.linear(hidden, weight, bias)
+            if cap is not None:
+                logits = _capped(logits.float(), cap)
+            log_probabilities = torch.log_softmax(logits, dim=1, dtype=torch.float32)
             places = labels[:, here].t()
             weights = label_weights[:, here].t()
             total -= (weights * log_probabilities.gather(1, places)).sum()
             # The gradient of -Σ_k w_k·log p[y_k] with respect to the logits: (Σ_k w_k)·p - Σ_k w_k·1[y_k].
             slope = log_probabilities.exp_().mul_(weights.sum(1, keepdim=True))
-            slope = slope.scatter_add_(1, places, -weights).to(weight.dtype)
+            slope = slope.scatter_add_(1, places, -weights)
+            if cap is not None:
+                slope *= 1 - (logits / cap).square()
+            slope = slope.to(weight.dtype)
             if for_states is not None:
                 torch.mm(slope, weight, out=for_states[here])
             if for_weight is not None:
@@ -80,7 +91,7 @@ class _SoftLabelLoss(torch.autograd.Function):
         (slope,) = slopes
         scaled = [None if one is None else one.mul_(slope).to(ctx.dtype) for one in ctx.gradients]
         ctx.gradients = (None, None, None)
-        return (*scaled, None, None, None)
+        return (*scaled, None, None, None, None)
 
 
 def soft_label_loss(
@@ -90,12 +101,13 @@ def soft_label_loss(
     labels: torch.Tensor,
     label_weights: torch.Tensor,
     chunk: int = CHUNK,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """Σ over labels of weight x cross entropy, a float32 scalar with gradients.
 
     `states` (m, h) predict the labels; `weight` (v, h) and `bias` (v,) are the head's, in the dtype of
-    `states`; `labels` int64 (k, m) and `label_weights` float32 (k, m), 0 where a side has no label.
-    Can be differentiated once.
+    `states`; `labels` int64 (k, m) and `label_weights` float32 (k, m), 0 where a side has no label. Logits z
+    are taken as cap·tanh(z / cap) where there is a `cap` (Gemma 2, arXiv 2408.00118 §2). Can be differentiated once.
     """
-    loss: torch.Tensor = _SoftLabelLoss.apply(states, weight, bias, labels, label_weights, chunk)
+    loss: torch.Tensor = _SoftLabelLoss.apply(states, weight, bias, labels, label_weights, chunk, cap)
     return loss

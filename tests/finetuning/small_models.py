@@ -33,6 +33,17 @@ def tiny_llama(seed: int = 0) -> Any:
         return LlamaForCausalLM(config).eval()
 
 
+def tiny_tokenizer() -> Any:
+    """A tokenizer to save beside a model; rows of these tests are made of ids."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = {str(number): number for number in range(VOCABULARY)}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="0")), eos_token="2"
+    )
+
+
 def random_row(number: int, prompt: int | None = None, response: int | None = None) -> Encoded:
     """A row of random tokens; its response is trained whole."""
     generator = np.random.default_rng(number)

@@ -59,10 +59,14 @@ def test_losses_are_those_of_the_whole_forward(
     assert kept.frozen.computed >= len(examples) + 4
 
 
-@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"gpt2", "opt"}))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_families(family: str, make_row: MakeRow) -> None:
     rows = [TrainingRow("a", (make_row(1),)), TrainingRow("ab", (make_row(1), make_row(2)), 0.3)]
     plain, kept = (TrainingSession((tiny(family), None), config, 2) for config in (PLAIN, KEPT))
+    if family in ("opt", "falcon"):  # by name: they do more between layers
+        with pytest.raises(SultanaError, match=r"(OPT|Falcon).* Set frozen_states_bytes to 0"):
+            kept.step(rows)
+        return
     for _ in range(2):
         assert kept.step(rows).loss == pytest.approx(plain.step(rows).loss, rel=1e-3)
 

@@ -153,6 +153,27 @@ def test_early_stopping_keeps_the_best_weights_also_when_interrupted(
     assert weights_digest(resumed) == weights_digest(session)
 
 
+def test_the_measure_before_the_first_step_is_shown_and_decides_nothing(
+    make_model: MakeModel, batches: list[list[TrainingRow]], tmp_path: Path
+) -> None:
+    losses = {0: 0.1, 4: 1.0, 8: 0.9}
+    rule = EarlyStopping(
+        every=4, patience=2, measure=lambda session: losses[session.step_number], at_start=True
+    )
+    with pytest.raises(_Killed):
+        train(
+            session_of(make_model),
+            batches,
+            tmp_path,
+            every=2,
+            early_stopping=rule,
+            on_step=kill_after(5),
+        )
+    result = train(session_of(make_model), batches, tmp_path, every=2, early_stopping=rule)
+    assert result.measures == ((0, 0.1), (4, 1.0), (8, 0.9))  # not a second time where it goes on
+    assert result.best_step == 8 and not result.stopped_early
+
+
 KILLER = """
 import os, random, signal, sys, time
 sys.path[:0] = [{project!r}, {here!r}]

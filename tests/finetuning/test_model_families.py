@@ -8,8 +8,10 @@ from typing import Any
 import mixing_reference as reference
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 from assets.finetuning.encoding import Encoded
+from assets.finetuning.scoring import Example, response_loss
 from assets.finetuning.trainer import TrainingSession
 from assets.finetuning.training_config import TrainingConfig
 from assets.finetuning.training_row import TrainingRow
@@ -47,10 +49,12 @@ GPT2 = {
     "attn_pdrop": 0.0,
     "attn_implementation": "sdpa",
 }
+OLDER = {name: value for name, value in SMALL.items() if name not in ("num_key_value_heads", "head_dim")}
 NOT_GROUPED = {"num_key_value_heads": 4}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-tied": ("llama.Llama", {**SMALL, "tie_word_embeddings": True}),
     "llama-untied": ("llama.Llama", {**SMALL, "tie_word_embeddings": False}),
+    "qwen2": ("qwen2.Qwen2", {**SMALL, "tie_word_embeddings": True}),
     "qwen3": ("qwen3.Qwen3", {**SMALL, "tie_word_embeddings": True}),
     "gemma": ("gemma.Gemma", {**SMALL, "tie_word_embeddings": True}),  # embeddings scaled by √h
     "gemma2": (
@@ -58,7 +62,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {  # no attention but eager
             **SMALL,
             "query_pre_attn_scalar": 8,
-            "final_logit_softcapping": 1e6,
+            "final_logit_softcapping": 3.0,  # real ones have 30, and larger logits
             "sliding_window": 6,
             "attn_implementation": "eager",
         },
@@ -67,8 +71,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3.Gemma3",
         {**SMALL, "query_pre_attn_scalar": 8, "sliding_window": 6, "sliding_window_pattern": 2},
     ),
+    "mistral": ("mistral.Mistral", {**SMALL, "sliding_window": 6}),
+    "mixtral": ("mixtral.Mixtral", {**SMALL, "num_local_experts": 4}),
+    "granite": (
+        "granite.Granite",
+        {**SMALL, "logits_scaling": 8.0, "embedding_multiplier": 12.0, "residual_multiplier": 0.2},
+    ),
+    "cohere": ("cohere.Cohere", {**SMALL, "logit_scale": 0.25}),
+    "phi3": ("phi3.Phi3", {**SMALL, **NOT_GROUPED}),
     "phi": ("phi.Phi", {**SMALL, **NOT_GROUPED, "tie_word_embeddings": False}),
-    "gpt2": ("gpt2.GPT2", GPT2),  # learned positions
+    "gpt2": ("gpt2.GPT2", GPT2),  # learned positions, Conv1D
+    "gpt_neox": ("gpt_neox.GPTNeoX", OLDER),
+    "falcon": ("falcon.Falcon", {**OLDER, "new_decoder_architecture": True, "num_kv_heads": 2}),
     "opt": (
         "opt.OPT",
         {
@@ -85,8 +99,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-WITHOUT_LINEAR = {"gpt2"}  # its layers are Conv1D
-WITHOUT_PACKING = {"opt"}  # makes its masks without looking at positions
+WITHOUT_PACKING = {"opt", "falcon"}  # make their masks without looking at positions
 
 
 def tiny(family: str) -> Any:
@@ -122,10 +135,6 @@ def assert_close(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_mixed_loss_is_that_of_the_whole_model(make_row: MakeRow, family: str, method: str) -> None:
     """Originals and mixes in one batch, after a step, so that adapters are not nothing."""
-    if method.startswith("lora") and family in WITHOUT_LINEAR:
-        with pytest.raises(SultanaError, match="no linear layers"):
-            TrainingSession((tiny(family), None), LORA, 2)
-        return
     config = replace(FULL if method.startswith("full") else LORA, gradient_checkpointing="check" in method)
     originals = [make_row(1), make_row(2)]
     mixes = [
@@ -172,6 +181,30 @@ def test_packed_rows_are_as_if_alone(make_row: MakeRow, family: str) -> None:
     alone = TrainingSession((tiny(family), None), replace(FULL, micro_batch=1), 1)
     assert_close(session.gradients(rows), alone.gradients(rows))
     assert session.step(rows).loss == pytest.approx(alone.step(rows).loss, rel=1e-5)
+
+
+def test_what_a_model_does_to_its_logits_is_known_or_refused(make_row: MakeRow) -> None:
+    """Held-out losses too are those of the whole model; logits that are treated otherwise are refused."""
+    row = make_row(3)
+    for family in ("gemma2", "granite", "cohere"):
+        model = tiny(family)
+        found = response_loss(model, [Example("e", "task", row)]).mean
+        ids = torch.from_numpy(row.ids).long()[None]
+        labels = torch.where(torch.from_numpy(row.trained), ids[0], -100)[None]
+        with torch.no_grad():
+            assert found == pytest.approx(model(input_ids=ids, labels=labels).loss.item(), rel=1e-5)
+        model.config.logit_scale = 0.125 if family != "cohere" else None  # not what its forward does
+        with pytest.raises(SultanaError, match="changes its logits after the output head"):
+            TrainingSession((model, None), FULL, 1)
+
+
+def test_a_model_that_takes_no_adapters_is_refused_by_name() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = MambaConfig(vocab_size=61, hidden_size=16, num_hidden_layers=1, state_size=4)
+        model = MambaForCausalLM(config).eval()
+    with pytest.raises(SultanaError, match="PEFT puts no adapters into MambaForCausalLM"):
+        TrainingSession((model, None), LORA, 1)
 
 
 def with_layer_tables(version: str) -> Any:

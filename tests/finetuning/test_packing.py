@@ -40,16 +40,18 @@ def some_rows(make_row: MakeRow) -> list[TrainingRow]:
     return found
 
 
-@given(rows, st.integers(1, 5), st.booleans())
+@given(rows, st.integers(1, 5), st.booleans(), st.sampled_from([0.0, 0.25, 1.0]))
 def test_every_row_is_in_one_pass_with_rows_of_its_layer(
-    given_rows: list[AlignedRow], size: int, packing: bool
+    given_rows: list[AlignedRow], size: int, packing: bool, most_padding: float
 ) -> None:
-    parts = list(in_micro_batches(given_rows, size, packing=packing))
+    parts = list(in_micro_batches(given_rows, size, packing=packing, most_padding=most_padding))
     assert sorted(number for part in parts for number in part.rows) == list(range(len(given_rows)))
     for part in parts:
         assert len({given_rows[number].layer for number in part.rows}) == 1
         if part.places is None:
             assert len(part.rows) <= size
+            widths = [given_rows[number].width for number in part.rows]
+            assert min(widths) >= (1 - most_padding) * max(widths)
             continue
         assert packing and max(line for line, _ in part.places) < size
         taken: set[tuple[int, int]] = set()
@@ -99,6 +101,16 @@ def test_packed_rows_train_as_rows_alone(
         first, second = packed.step(rows), single.step(rows)
         assert first.loss == pytest.approx(second.loss, rel=1e-5) and first.tokens == second.tokens
         assert first.gradient_norm == pytest.approx(second.gradient_norm, rel=1e-4)
+
+
+def test_less_padding_changes_a_step_by_rounding_only(make_model: MakeModel, make_row: MakeRow) -> None:
+    rows = some_rows(make_row)
+    padded = TrainingSession((make_model(), None), LORA, 2)
+    narrow = TrainingSession((make_model(), None), LORA, 2, most_padding=0.25)
+    for _ in range(2):
+        one, two = padded.step(rows), narrow.step(rows)
+        assert one.loss == pytest.approx(two.loss, rel=1e-5) and one.tokens == two.tokens
+        assert one.gradient_norm == pytest.approx(two.gradient_norm, rel=1e-4)
 
 
 def test_rows_that_saw_one_another_would_be_noticed(make_model: MakeModel, make_row: MakeRow) -> None:

@@ -9,13 +9,23 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from assets.finetuning.rows import encode_rows, read_recipes
+from assets.finetuning.rows import encode_rows, read_batches, read_recipes
+from assets.finetuning.training_row import TrainingRow
 from assets.interpolation.alignment import ALIGNMENTS, align
 from assets.interpolation.recipes import Recipe
-from assets.records import INTERPOLATED_INSTRUCTIONS, recipe_id
+from assets.ledger import Entry, Selection, curriculum_table
+from assets.records import (
+    CURRICULUM,
+    INSTRUCTIONS,
+    INTERPOLATED_INSTRUCTIONS,
+    KINDS,
+    Record,
+    recipe_id,
+    rows_digest,
+)
 from resources.errors import SultanaError
 from resources.language_model import LanguageModel
-from resources.tables import LanceTables, Provenance
+from resources.tables import LanceTables, Provenance, TableRef
 
 CONVERSATIONS: dict[str, list[dict[str, str]]] = {
     "a": [
@@ -130,3 +140,67 @@ def test_recipes_that_cannot_be_are_refused(tokenizer: Any) -> None:
                 recipes={"r": recipe},
                 maximum_length=128,
             )
+
+
+LONG = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "one two three " * 30}]
+EMPTY = [{"role": "user", "content": "Say nothing."}, {"role": "assistant", "content": ""}]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("long", "response_too_long"),
+        ("empty", "no_trainable_token"),
+        ("a-long", "parent: response_too_long"),
+        ("empty-a", "parent: no_trainable_token"),
+    ],
+)
+def test_a_ledger_with_a_row_that_cannot_be_trained_on_is_refused_with_its_id(
+    tokenizer: Any, tmp_path: Path, row: str, reason: str
+) -> None:
+    """Through the very tables that the asset reads; the rest of the ledger is sound."""
+    conversations = {**CONVERSATIONS, "long": LONG, "empty": EMPTY}
+    pairs = {f"{one}-{two}": (one, two) for one, two in (("a", "b"), ("a", "long"), ("empty", "a"))}
+    recipes = recipes_table([(*pair, 0.3, 0, ALIGNMENTS[0]) for pair in pairs.values()])
+    names = dict(zip(pairs, recipes["recipe_id"].to_pylist(), strict=True))
+    instructions = pa.Table.from_pylist(
+        [
+            {"instruction_id": name, "task": None, "messages": turns, "origins": [], "scores": None}
+            for name, turns in conversations.items()
+        ],
+        schema=INSTRUCTIONS.schema,
+    )
+
+    def ledger(*rows: str) -> pa.Table:
+        entries = [
+            Entry(names.get(one, one), KINDS[one in names], 0, 0.0, 0.5, "test", "0" * 64) for one in rows
+        ]
+        return curriculum_table("c", "random", 0, [Selection(0, tuple(entries))])
+
+    tables = LanceTables(tmp_path)
+
+    def write(record: Record, table: pa.Table) -> TableRef:
+        digest = rows_digest(table[record.key].to_pylist())
+        provenance = Provenance("r", record.table, digest[:8])
+        return tables.write(record, table, mode="overwrite", digest=digest, provenance=provenance)
+
+    def batches(*rows: str) -> list[list[TrainingRow]]:
+        return read_batches(
+            tables,
+            curriculum=write(CURRICULUM, ledger(*rows)),
+            curriculum_id="c",
+            instructions=write(INSTRUCTIONS, instructions),
+            interpolated=write(INTERPOLATED_INSTRUCTIONS, recipes),
+            tokenizer=tokenizer,
+            maximum_length=64,
+        )
+
+    (sound,) = batches("a", "a-b")
+    assert [one.row_id for one in sound] == ["a", names["a-b"]] and {one.weight for one in sound} == {0.5}
+    refused = names.get(row, row)
+    with pytest.raises(SultanaError) as refusal:
+        batches("a", row, "a-b")
+    assert (
+        f"1 rows of the curriculum cannot be trained on at a maximum_length of 64: {refused} ({reason})"
+        in str(refusal.value)
+    )

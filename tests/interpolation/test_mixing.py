@@ -101,7 +101,8 @@ def test_loss_is_cross_entropy_against_explicit_soft_labels(pairs: list[tuple[Ro
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize("has_bias", [False, True])
-def test_gradients_of_the_loss_are_autograd_s(chunk: int, has_bias: bool) -> None:
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_gradients_of_the_loss_are_autograd_s(chunk: int, has_bias: bool, cap: float | None) -> None:
     torch.manual_seed(0)
     leaves = [torch.randn(30, 8), torch.randn(VOCABULARY, 8)] + [torch.randn(VOCABULARY)] * has_bias
     labels, weights = torch.randint(0, VOCABULARY, (2, 30)), torch.rand(2, 30)
@@ -111,9 +112,11 @@ def test_gradients_of_the_loss_are_autograd_s(chunk: int, has_bias: bool) -> Non
 
     ours = [leaf.clone().requires_grad_() for leaf in leaves]
     bias = ours[2] if has_bias else None
-    found = gradients(soft_label_loss(ours[0], ours[1], bias, labels, weights, chunk), ours)
+    found = gradients(soft_label_loss(ours[0], ours[1], bias, labels, weights, chunk, cap), ours)
     theirs = [leaf.clone().requires_grad_() for leaf in leaves]
     logits = torch.nn.functional.linear(theirs[0], theirs[1], theirs[2] if has_bias else None)
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
     loss = sum(
         (weights[side] * torch.nn.functional.cross_entropy(logits, labels[side], reduction="none")).sum()
         for side in range(2)
@@ -121,7 +124,7 @@ def test_gradients_of_the_loss_are_autograd_s(chunk: int, has_bias: bool) -> Non
     assert isinstance(loss, torch.Tensor)
     for one, two in zip(found, gradients(loss, theirs), strict=True):
         assert torch.allclose(one, two, rtol=1e-4, atol=1e-5)
-    given = label_log_probabilities(leaves[0], leaves[1], leaves[2] if has_bias else None, labels, chunk)
+    given = label_log_probabilities(leaves[0], leaves[1], leaves[2] if has_bias else None, labels, chunk, cap)
     expected = torch.log_softmax(logits, -1).gather(1, labels.t()).t()
     assert torch.allclose(given, expected, rtol=1e-4, atol=1e-5)
 

@@ -1,7 +1,6 @@
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,24 +10,10 @@ from typing import Any
 import pytest
 
 from resources.errors import SultanaError
-from resources.mlflow_store import create_database
+from resources.model_flavor import MODEL_META
 from resources.tracking import InputTable, PublishedModel, Tracking
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mlflow")
-    create_database(folder / "mlflow.db", folder / "artifacts")
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def tracking(empty_database: Path, tmp_path: Path) -> Tracking:
-    (tmp_path / "tracking").mkdir()
-    shutil.copy(empty_database, tmp_path / "tracking" / "mlflow.db")
-    return Tracking(None, tmp_path / "tracking")
 
 
 @pytest.fixture
@@ -37,6 +22,7 @@ def adapter(tmp_path: Path) -> Path:
     (folder / "state").mkdir(parents=True)
     (folder / "adapter_model.safetensors").write_bytes(bytes(range(256)) * 40)
     (folder / "state" / "optimizer.safetensors").write_bytes(b"state")
+    (folder / "MLmodel").write_text("flavors: {}\n")  # with one, MLflow adds a file where it loads the model
     return folder
 
 
@@ -63,6 +49,7 @@ def test_a_version_holds_files_metrics_inputs_and_resolves_by_its_address(
         stored = Path(mlflow.artifacts.download_artifacts(address))
         assert (stored / "adapter_model.safetensors").read_bytes() == bytes(range(256)) * 40
         assert sorted(json.loads((stored / "MANIFEST.json").read_bytes())["files"]) == [
+            "MLmodel",
             "adapter_model.safetensors",
             "state/optimizer.safetensors",
         ]
@@ -125,6 +112,8 @@ if place == "torn upload":
     client.log_model_artifacts = torn
 elif place == "before the manifest":
     client.log_model_artifact = kill
+elif place == "before the plots":
+    client.log_artifacts = kill
 elif place == "before ready":
     client.finalize_logged_model = kill
 elif place == "before finished":
@@ -136,9 +125,16 @@ elif place == "before the alias":
 tracking.Tracking(None, Path(folder)).publish(
     name="sultana-raise", idempotency_key="k", files=Path(files), parameters={"rank": 8, "model": "embedded",
     "target_modules": ["q", "v"]}, step_metrics=[{"step": 0, "loss": 2.0}], inputs=[], tags={},
-    aliases=["candidate"])
+    aliases=["candidate"], artifacts={"plots/loss.png": b"plot"})
 """
-PLACES = ["torn upload", "before the manifest", "before ready", "before finished", "before the version"]
+PLACES = [
+    "before the plots",
+    "torn upload",
+    "before the manifest",
+    "before ready",
+    "before finished",
+    "before the version",
+]
 
 
 @pytest.mark.parametrize("place", [*PLACES, "before the alias"])
@@ -191,11 +187,46 @@ def test_a_stored_file_that_differs_is_named(
         tracking.verify("sultana-raise", 1)
 
 
-def test_download_gives_a_verified_copy(tracking: Tracking, adapter: Path, tmp_path: Path) -> None:
+def test_what_mlflow_adds_on_loading_is_no_damage(tracking: Tracking, adapter: Path) -> None:
+    import mlflow
+
     publish(tracking, adapter)
+    stored = Path(mlflow.artifacts.download_artifacts("models:/sultana-raise@candidate"))
+    assert (stored / MODEL_META).is_file()
+    assert tracking.check() == []
+    (adapter / MODEL_META).write_text("")
+    with pytest.raises(SultanaError, match="MLflow writes over"):
+        publish(tracking, adapter, key="other")
+
+
+def test_files_of_a_run_are_replaced_by_path(tracking: Tracking, adapter: Path) -> None:
+    import mlflow
+
+    run = publish(tracking, adapter, artifacts={"plots/a.png": b"one", "note.txt": b"note"}).run_id
+    tracking.log_artifacts(run, {"plots/a.png": b"two"})
+    stored = Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=""))
+    assert (stored / "plots" / "a.png").read_bytes() == b"two"
+    assert (stored / "note.txt").read_bytes() == b"note"
+
+
+def test_models_and_aliases_are_listed_and_an_alias_is_removed(tracking: Tracking, adapter: Path) -> None:
+    assert tracking.models() == []
+    publish(tracking, adapter)
+    tracking.set_alias("sultana-raise", "champion", 1)
+    assert tracking.models() == ["sultana-raise"]
+    assert tracking.aliases("sultana-raise") == {"candidate": 1, "champion": 1}
+    tracking.remove_alias("sultana-raise", "champion")
+    assert tracking.aliases("sultana-raise") == {"candidate": 1}
+
+
+def test_download_gives_a_verified_copy(tracking: Tracking, adapter: Path, tmp_path: Path) -> None:
+    import mlflow
+
+    publish(tracking, adapter)
+    mlflow.artifacts.download_artifacts("models:/sultana-raise/1")
     copy = tracking.download("sultana-raise", 1, tmp_path / "deep" / "copy")
     assert (copy / "state" / "optimizer.safetensors").read_bytes() == b"state"
-    assert os.listdir(tmp_path / "deep") == ["copy"]
+    assert os.listdir(tmp_path / "deep") == ["copy"] and not (copy / MODEL_META).exists()
     with pytest.raises(SultanaError, match="exists already"):
         tracking.download("sultana-raise", 1, copy)
 
@@ -216,7 +247,16 @@ def test_long_parameters_become_an_artifact(tracking: Tracking, adapter: Path, t
 
 def test_evaluations_tags_and_aliases(tracking: Tracking, adapter: Path) -> None:
     published = publish(tracking, adapter)
-    tracking.log_evaluation(published.run_id, {"test/loss": 0.5, "test/accuracy": 0.25})
+    for value in (None, 0.25):  # the second time in place of the first
+        rows = [{"task": "a", "value": 0.5}, {"task": "b", "value": value}]
+        tables = {"evaluation/scores.json": rows, "evaluation/answers.json": []}
+        tracking.log_evaluation(published.run_id, {"test/loss": 0.5, "test/accuracy": 0.25}, tables)
+    with tracking.client() as client:
+        experiment = client.get_run(published.run_id).info.experiment_id
+        found = client.load_table(experiment, "evaluation/scores.json", [published.run_id])
+        named = json.loads(client.get_run(published.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert found.to_dict("records") == rows
+    assert [one["path"] for one in named] == list(tables)
     tracking.set_version_tags("sultana-raise", 1, {"reviewed": "yes"})
     tracking.set_alias("sultana-raise", "champion", 1)
     with tracking.client() as client:
