@@ -1,137 +1,187 @@
-"""The door of the stage `evaluation`: scores of the base model and of checkpoints, and the leaderboard."""
+"""The door of the stage `evaluation`: scores of the base model and of checkpoints."""
 
 import functools
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
-from assets.evaluation.config import EvaluationConfig, LeaderboardConfig
-from assets.evaluation.leaderboard import BASE, as_rows, standings, verdict
+from assets.evaluation.benchmarks.overlap import matching_reward, trained_on
+from assets.evaluation.benchmarks.plan import Asked, read_benchmarks
+from assets.evaluation.config import EvaluationConfig
+from assets.evaluation.leaderboard import BASE
+from assets.evaluation.scores import Scored, as_question, benchmark_rows, mlflow_metrics, split_rows
+from assets.evaluation.shown import mlflow_tables, shown_scores
+from assets.finetuning.rows import read_recipes
 from assets.materialization import OWNER, Stage, begin
-from assets.materialized import materializations
+from assets.materialized import follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
-from assets.presentation import COLOURS, PREVIEW_ROWS, bars, plot, table
-from assets.records import EVALUATIONS, ID_LENGTH, digest, rows_digest
+from assets.records import EVALUATION_ANSWERS, EVALUATIONS, rows_digest
 from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
 from resources.errors import SultanaError
+from resources.text import id_filter
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+CODE_VERSION = "2"
 
-CODE_VERSION = "1"
+
+@dataclass(frozen=True)
+class _Found:
+    """Rows of EVALUATIONS and EVALUATION_ANSWERS, what is shown of them, and facts for the record."""
+
+    rows: list[dict[str, Any]]
+    answers: list[dict[str, Any]]
+    shown: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def _read_benchmarks(config: EvaluationConfig, storage: Storage) -> list[Asked]:
+    """The benchmarks asked for, read and checked before any model is loaded."""
+    return read_benchmarks(
+        [one.spec() for one in config.benchmarks],
+        execute_generated_code=config.execute_generated_code,
+        downloads=storage.path("tmp", "benchmarks"),
+    )
+
+
+def _without_reward(
+    stage: Stage, config: EvaluationConfig, asked: list[Asked], rows: list[dict[str, Any]]
+) -> list[Asked]:
+    """The benchmarks without questions that share text with a reward row: selection may have seen those."""
+    reward = [row for row in rows if row["split"] == "reward"]
+    kept = []
+    for one in asked:
+        matching = matching_reward(
+            one.questions, reward, n=config.contamination_ngram, threshold=config.contamination_threshold
+        )
+        if matching:
+            stage.context.log.info(f"{one.benchmark}: {len(matching)} questions match reward rows, left out")
+        kept.append(one.without(matching, "shares text with a reward row"))
+    return kept
+
+
+def _trained_conversations(stage: Stage) -> list[list[dict[str, str]]]:
+    """What the checkpoint was trained on: its ledger's rows, of interpolated ones both parents."""
+    instance = stage.context.instance
+    curriculum = follow(instance, stage.upstream["checkpoint"], "curriculum")
+    clusters = follow(instance, curriculum, "diversity_clusters")
+    identity = curriculum.record["facts"]["curriculum_id"]
+    ledger = stage.tables.read(
+        curriculum.table(), columns=["row_id"], filter=id_filter("curriculum_id", [identity])
+    )
+    recipes = read_recipes(stage.tables, follow(instance, clusters, "interpolated_instructions").table())
+    ids: set[str] = set()
+    for row_id in ledger["row_id"].to_pylist():
+        recipe = recipes.get(row_id)
+        ids |= {row_id} if recipe is None else {recipe.parent_a, recipe.parent_b}
+    instructions = stage.tables.read(
+        follow(instance, clusters, "instructions").table(), columns=["instruction_id", "messages"]
+    )
+    return [row["messages"] for row in instructions.to_pylist() if row["instruction_id"] in ids]
 
 
 def _score(
     stage: Stage,
     config: EvaluationConfig,
     pair: tuple[Any, Any],
-    *,
-    model: str,
-    checkpoint_id: str,
-    strategy: str,
-    seed: int,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows of EVALUATIONS for a loaded model, and what is shown of it."""
+    scored: Scored,
+    asked: list[Asked],
+    trained: list[list[dict[str, str]]],
+) -> _Found:
+    """Scores a loaded model on the split and on the benchmarks; `trained` is what it was trained on."""
+    from assets.evaluation.benchmarks.score import run_benchmarks
     from assets.evaluation.harness import exact_match
     from assets.finetuning.examples import encode_examples
     from assets.finetuning.scoring import response_loss
 
+    splits = stage.upstream["benchmark_splits"].table()
+    rows = stage.tables.read(splits).to_pylist()
+    asked = _without_reward(stage, config, asked, rows)
+    split = str(config.split.value)
     choose = functools.partial(
-        encode_examples,
-        stage.tables,
-        stage.upstream["benchmark_splits"].table(),
-        config.split,
-        tokenizer=pair[1],
-        maximum_length=config.maximum_length,
+        encode_examples, stage.tables, splits, split, tokenizer=pair[1], maximum_length=config.maximum_length
     )
     measured = choose(most=config.loss_examples)
     with stage.progress("loss", len(measured.examples), "examples") as progress:
         loss = response_loss(
             pair[0], measured.examples, batch_tokens=config.batch_tokens, on_examples=progress.advance
         )
-    asked = choose(most=config.accuracy_examples, answered=True)
-    with stage.progress("answers", len(asked.examples), "examples") as progress:
+    answered = choose(most=config.accuracy_examples, answered=True)
+    with stage.progress("answers", len(answered.examples), "examples") as progress:
         accuracy = exact_match(
             *pair,
-            asked.examples,
+            answered.examples,
             maximum_new_tokens=config.maximum_new_tokens,
             batch_tokens=config.batch_tokens,
             on_examples=progress.advance,
         )
-    rows = [
-        {
-            "evaluation_id": digest([checkpoint_id, stage.inputs_digest, task, metric])[:ID_LENGTH],
-            "checkpoint_id": checkpoint_id,
-            "model": model,
-            "strategy": strategy,
-            "seed": seed,
-            "split": config.split,
-            "task": task,
-            "metric": metric,
-            "value": float(value),
-            "examples": report.examples[task],
-        }
-        for metric, report in (("loss", loss), ("accuracy", accuracy))
-        for task, value in sorted(report.per_task.items())
-    ]
-    texts = {one.example_id: one for one in accuracy.predictions}
-    shown = {
-        "loss": loss.mean,
-        "accuracy": accuracy.mean,
-        "refused_examples": len(measured.refused),
-        "answers": table(
-            [
-                {
-                    "task": one.task,
-                    "answer": one.answer,
-                    "extracted": texts[one.example_id].extracted,
-                    "right": texts[one.example_id].correct,
-                    "generated": texts[one.example_id].text,
-                }
-                for one in asked.examples[:PREVIEW_ROWS]
-            ]
-        ),
-    }
-    return rows, shown
-
-
-def _recorded(
-    stage: Stage, rows: list[dict[str, Any]], shown: dict[str, Any], facts: dict[str, Any]
-) -> dg.MaterializeResult:
-    ref = stage.tables.write(
-        EVALUATIONS,
-        pa.Table.from_pylist(rows, schema=EVALUATIONS.schema),
-        mode="upsert",
-        digest=rows_digest(rows),
-        provenance=stage.provenance(),
+    overlaps = functools.partial(
+        trained_on,
+        conversations=trained,
+        n=config.contamination_ngram,
+        threshold=config.contamination_threshold,
     )
-    by_metric = {
-        metric: {row["task"]: row["value"] for row in rows if row["metric"] == metric}
-        for metric in ("loss", "accuracy")
-    }
-    return stage.result(
-        [replace(ref, rows=len(rows))],  # the table holds every evaluation; this one made these rows
+    questions = {row["example_id"]: as_question(row) for row in rows if row["split"] == split}
+    made, answers = split_rows(
+        scored, split, measured.examples, loss, answered.examples, accuracy, questions, overlaps
+    )
+    template = config.apply_chat_template
+    template = bool(pair[1].chat_template) if template is None else template
+    if asked:
+        scores, given = run_benchmarks(
+            pair,
+            asked,
+            apply_chat_template=template,
+            batch_tokens=config.batch_tokens,
+            track=stage.progress,
+        )
+        more, further = benchmark_rows(
+            scored, scores, given, [one for each in asked for one in each.questions], overlaps
+        )
+        made, answers = made + more, answers + further
+
+    return _Found(
+        made,
+        answers,
         {
-            **shown,
-            "loss_per_task": bars(by_metric["loss"], title="Held-out loss per task", x="nats per token"),
-            "accuracy_per_task": bars(by_metric["accuracy"], title="Exact match per task", x="share right"),
-            "scores": table(
-                [
-                    {
-                        "task": task,
-                        "loss": by_metric["loss"][task],
-                        "accuracy": by_metric["accuracy"].get(task),
-                    }
-                    for task in sorted(by_metric["loss"])
-                ]
-            ),
+            "loss": loss.mean,
+            "accuracy": accuracy.mean,
+            "refused_examples": len(measured.refused),
+            "chat_template_applied": template,
+            **shown_scores(made, split, answers, asked),
         },
-        content=rows_digest(rows),
-        facts={"rows": rows, "loss": shown["loss"], "accuracy": shown["accuracy"], **facts},
+        {
+            "loss": loss.mean,
+            "accuracy": accuracy.mean,
+            "scoring_id": scored.scoring_id,
+            "chat_template_applied": template,
+            "benchmark_questions_left_out": {one.benchmark: one.left_out for one in asked},
+        },
+    )
+
+
+def _recorded(stage: Stage, found: _Found, facts: dict[str, Any]) -> dg.MaterializeResult:
+    refs = [
+        # The tables hold every evaluation; this one made these rows.
+        replace(
+            stage.tables.write(
+                record,
+                pa.Table.from_pylist(rows, schema=record.schema),
+                mode="upsert",
+                digest=rows_digest(rows),
+                provenance=stage.provenance(record.table),
+            ),
+            rows=len(rows),
+        )
+        for record, rows in ((EVALUATIONS, found.rows), (EVALUATION_ANSWERS, found.answers))
+    ]
+    return stage.result(
+        refs,
+        found.shown,
+        content=rows_digest(found.rows),
+        facts={"rows": found.rows, **found.facts, **facts},
     )
 
 
@@ -149,7 +199,8 @@ def baseline_evaluation(
     storage: Storage,
     language_model: LanguageModelSetting,
 ) -> dg.MaterializeResult:
-    """Held-out loss and exact-match accuracy of the base model, per task."""
+    """Held-out loss, exact-match accuracy and benchmark scores of the base model, per task."""
+    asked = _read_benchmarks(config, storage)
     model = language_model.open(storage)
     fingerprint = model.fingerprint()
     stage = begin(
@@ -159,14 +210,12 @@ def baseline_evaluation(
         asset="baseline_evaluation",
         code_version=CODE_VERSION,
         reads=["benchmark_splits"],
-        settings={"language_model": fingerprint},
+        settings={"language_model": fingerprint, "benchmarks": [one.fingerprint for one in asked]},
     )
     if again := stage.previous(["baseline_evaluation"]):
         return again[0]
-    rows, shown = _score(
-        stage, config, model.load(), model=model.name, checkpoint_id=fingerprint, strategy=BASE, seed=0
-    )
-    return _recorded(stage, rows, shown, {"model": model.name})
+    scored = Scored(fingerprint, stage.inputs_digest, model.name, BASE, 0)
+    return _recorded(stage, _score(stage, config, model.load(), scored, asked, []), {"model": model.name})
 
 
 @dg.asset(
@@ -185,7 +234,8 @@ def evaluation(
     language_model: LanguageModelSetting,
     registry: ModelRegistry,
 ) -> dg.MaterializeResult:
-    """Held-out loss and exact-match accuracy of the registered checkpoint, per task, its files verified."""
+    """Held-out loss, exact match and benchmarks of the registered checkpoint, per task, its files verified."""
+    asked = _read_benchmarks(config, storage)
     strategy, seed = strategy_and_seed(context)
     model = language_model.open(storage)
     stage = begin(
@@ -196,7 +246,10 @@ def evaluation(
         code_version=CODE_VERSION,
         reads=["benchmark_splits"],
         reads_partition=["checkpoint"],
-        settings={"language_model": model.fingerprint()},
+        settings={
+            "language_model": model.fingerprint(),
+            "benchmarks": [one.fingerprint for one in asked],
+        },
     )
     if again := stage.previous(["evaluation"]):
         return again[0]
@@ -212,99 +265,17 @@ def evaluation(
     with tempfile.TemporaryDirectory(prefix="evaluation-", dir=storage.path("tmp")) as temporary:
         folder = tracking.download(made["model"], made["version"], Path(temporary) / "model")
         pair = load_weights(model.load(), folder)
-    rows, shown = _score(
-        stage,
-        config,
-        pair,
-        model=f"{made['model']} version {made['version']}",
-        checkpoint_id=made["checkpoint_id"],
-        strategy=strategy,
-        seed=seed,
+    scored = Scored(
+        made["checkpoint_id"],
+        stage.inputs_digest,
+        f"{made['model']} version {made['version']}",
+        strategy,
+        seed,
     )
+    found = _score(stage, config, pair, scored, asked, _trained_conversations(stage))
     tracking.log_evaluation(
         made["mlflow_run_id"],
-        {f"{config.split}_{name}": float(shown[name]) for name in ("loss", "accuracy")}
-        | {f"{config.split}_{row['metric']}.{row['task']}": row["value"] for row in rows},
+        mlflow_metrics(found.rows, found.facts, config.split.value),
+        mlflow_tables(found.rows, found.answers, config.split.value),
     )
-    return _recorded(stage, rows, shown, {"model": made["model"], "version": made["version"]})
-
-
-@dg.asset(
-    deps=[
-        "baseline_evaluation",
-        dg.AssetDep("evaluation", partition_mapping=dg.AllPartitionMapping()),
-    ],
-    group_name="evaluation",
-    owners=[OWNER],
-    kinds={"python"},
-    code_version=CODE_VERSION,
-)
-def leaderboard(
-    context: dg.AssetExecutionContext, config: LeaderboardConfig, storage: Storage
-) -> dg.MaterializeResult:
-    """Strategies over seeds: mean, spread and the paired difference from the reference strategy."""
-    partitions = sorted(context.instance.get_materialized_partitions(dg.AssetKey("evaluation")))
-    found = [made for one in partitions for made in materializations(context.instance, "evaluation", one)]
-    stage = begin(
-        context,
-        storage,
-        config,
-        asset="leaderboard",
-        code_version=CODE_VERSION,
-        reads=["baseline_evaluation"],
-    )
-    stage.upstream |= {f"evaluation {made.partition}": made for made in found}
-    if again := stage.previous(["leaderboard"]):
-        return again[0]
-    # Scores on other benchmark data, or with other settings, cannot be compared.
-    base = stage.upstream["baseline_evaluation"].record
-    comparable = [
-        made
-        for made in found
-        if made.record["configuration"] == base["configuration"]
-        and made.record["upstream"]["benchmark_splits"]["data_version"]
-        == base["upstream"]["benchmark_splits"]["data_version"]
-    ]
-    rows = [
-        row for record in (base, *(made.record for made in comparable)) for row in record["facts"]["rows"]
-    ]
-    board = standings(rows, config.reference)
-    shown = as_rows(board)
-    meaning = verdict(board, config.reference)
-
-    def draw(axes: "Axes") -> None:
-        for place, one in enumerate(board):
-            if one.loss is not None:
-                axes.bar(
-                    place,
-                    one.loss,
-                    yerr=one.loss_spread or 0,
-                    capsize=4,
-                    color=COLOURS[5] if one.strategy == BASE else COLOURS[0],
-                )
-                axes.text(place, one.loss, f"{one.loss:.3f}", ha="center", va="bottom", fontsize=9)
-        axes.set_xticks(range(len(board)), [one.strategy for one in board])
-        lowest = min((one.loss for one in board if one.loss is not None), default=0.0)
-        axes.set_ylim(bottom=0.8 * lowest)
-
-    return stage.result(
-        [],
-        {
-            "leaderboard": table(shown),
-            "verdict": dg.MetadataValue.md(meaning),
-            "left_out": table(
-                [
-                    {"partition": made.partition, "reason": "other benchmark data or scoring settings"}
-                    for made in found
-                    if made not in comparable
-                ]
-            ),
-            "plot": plot(
-                draw,
-                title="Held-out loss by strategy, mean and standard deviation over seeds (axis does not start at 0)",
-                y="nats per token",
-            ),
-        },
-        content=digest(shown),
-        facts={"reference": config.reference, "rows": shown, "verdict": meaning},
-    )
+    return _recorded(stage, found, {"model": made["model"], "version": made["version"]})

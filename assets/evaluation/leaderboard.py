@@ -33,9 +33,14 @@ class Standing:
 
 
 def mean_over_tasks(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int, str], float]:
-    """(strategy, seed, metric) -> mean over tasks, from rows of EVALUATIONS (one row a task and metric)."""
+    """(strategy, seed, metric) -> mean over tasks, from rows of EVALUATIONS (one row a task and metric).
+
+    Benchmarks of the harness have other metrics and are compared question by question (`paired`).
+    """
     values: dict[tuple[str, int, str], list[float]] = defaultdict(list)
     for row in rows:
+        if row["metric"] not in METRICS:
+            continue
         values[row["strategy"], row["seed"], row["metric"]].append(row["value"])
     return {key: float(np.mean(found)) for key, found in values.items()}
 

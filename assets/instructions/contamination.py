@@ -9,7 +9,7 @@ other. An example of fewer words than an n-gram must occur whole, as consecutive
 than `FEWEST_WORDS` says too little to be found inside a text and must be the whole row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,37 +53,78 @@ def contaminated(
 
     Raises ValueError where arguments do not fit together.
     """
-    if len(texts) != len(ids) or len(benchmark_texts) != len(benchmark_ids):
+    if len(texts) != len(ids):
         raise ValueError("every text needs an id")
-    if n < 1 or not 0 < threshold <= 1:
-        raise ValueError("n is at least 1 and threshold in (0, 1]")
-    vocabulary = Vocabulary()
-    # By example id, so that of equal shares the first is the one to name.
-    order = sorted(
-        range(len(benchmark_ids)), key=lambda place: (benchmark_ids[place], benchmark_texts[place])
-    )
-    lists = [words(benchmark_texts[place]) for place in order]
-    examples = [benchmark_ids[place] for place in order]
-    fewest = min(FEWEST_WORDS, n)
-    whole: dict[tuple[str, ...], str] = {}
-    for found, example in zip(lists, examples, strict=True):
-        if 0 < len(found) < fewest:
-            whole.setdefault(tuple(found), example)
-    sizes = sorted({min(len(found), n) for found in lists if len(found) >= fewest})
-    indexes = [_Index(size, n, lists, examples, vocabulary) for size in sizes]
-
+    benchmark = _Benchmark(benchmark_texts, benchmark_ids, n, threshold)
     collisions: list[Collision] = []
-    for start in range(0, len(texts), BLOCK):
-        block = [words(text) for text in texts[start : start + BLOCK]]
+    for start, found in benchmark.overlaps(texts):
         best: dict[int, tuple[float, str]] = {}
-        for row, found in enumerate(block):
-            if len(found) < fewest and tuple(found) in whole:
-                best[row] = (-1.0, whole[tuple(found)])
-        for index in indexes:
-            for row, example, share in index.shares(shingles(block, index.size, vocabulary), threshold):
-                best[row] = min(best.get(row, (0.0, "")), (-share, example))
+        for row, example, share in found:
+            best[row] = min(best.get(row, (0.0, "")), (-share, example))
         collisions += [Collision(ids[start + row], example, -share) for row, (share, example) in best.items()]
     return sorted(collisions, key=lambda collision: collision.instruction_id)
+
+
+def overlapping_examples(
+    texts: Sequence[str],
+    benchmark_texts: Sequence[str],
+    benchmark_ids: Sequence[str],
+    *,
+    n: int = 8,
+    threshold: float = 0.7,
+) -> dict[str, float]:
+    """Find the examples of which some text holds at least `threshold`: example id -> the largest share.
+
+    The same test as `contaminated`, asked the other way round: every example is found, also where several
+    collide with one text. Raises ValueError where arguments do not fit together.
+    """
+    found: dict[str, float] = {}
+    for _, overlaps in _Benchmark(benchmark_texts, benchmark_ids, n, threshold).overlaps(texts, every=True):
+        for _, example, share in overlaps:
+            found[example] = max(found.get(example, 0.0), share)
+    return dict(sorted(found.items()))
+
+
+class _Benchmark:
+    """The texts of a benchmark, indexed by the sizes of their n-grams."""
+
+    def __init__(self, texts: Sequence[str], ids: Sequence[str], n: int, threshold: float) -> None:
+        if len(texts) != len(ids):
+            raise ValueError("every text needs an id")
+        if n < 1 or not 0 < threshold <= 1:
+            raise ValueError("n is at least 1 and threshold in (0, 1]")
+        self.threshold = threshold
+        self.vocabulary = Vocabulary()
+        # By example id, so that of equal shares the first is the one to name.
+        order = sorted(range(len(ids)), key=lambda place: (ids[place], texts[place]))
+        lists = [words(texts[place]) for place in order]
+        examples = [ids[place] for place in order]
+        self.fewest = min(FEWEST_WORDS, n)
+        self.whole: dict[tuple[str, ...], list[str]] = {}
+        for found, example in zip(lists, examples, strict=True):
+            if 0 < len(found) < self.fewest:
+                self.whole.setdefault(tuple(found), []).append(example)
+        sizes = sorted({min(len(found), n) for found in lists if len(found) >= self.fewest})
+        self.indexes = [_Index(size, n, lists, examples, self.vocabulary) for size in sizes]
+
+    def overlaps(
+        self, texts: Sequence[str], *, every: bool = False
+    ) -> Iterator[tuple[int, list[tuple[int, str, float]]]]:
+        """Block by block: (place of its first text, [(place in the block, example id, share)]).
+
+        Of each text and index the example found most, or with `every` all that reach the threshold.
+        """
+        for start in range(0, len(texts), BLOCK):
+            block = [words(text) for text in texts[start : start + BLOCK]]
+            overlaps: list[tuple[int, str, float]] = []
+            for row, found in enumerate(block):
+                if len(found) < self.fewest:
+                    same = self.whole.get(tuple(found), [])
+                    overlaps += [(row, example, 1.0) for example in (same if every else same[:1])]
+            for index in self.indexes:
+                rows = shingles(block, index.size, self.vocabulary)
+                overlaps += index.shares(rows, self.threshold, every=every)
+            yield start, overlaps
 
 
 class _Index:
@@ -121,8 +162,10 @@ class _Index:
         self.table = np.zeros(int(self.mask) + 1, dtype=np.bool_)
         self.table[self.known & self.mask] = True
 
-    def shares(self, rows: Shingles, threshold: float) -> list[tuple[int, str, float]]:
-        """(row, example id, share) of each row that reaches the threshold: the largest share of each."""
+    def shares(
+        self, rows: Shingles, threshold: float, *, every: bool = False
+    ) -> list[tuple[int, str, float]]:
+        """(row, example id, share) that reach the threshold: the largest share of each row, or every one."""
         maybe = np.flatnonzero(self.table[rows.hashes & self.mask])
         found = np.searchsorted(self.known, rows.hashes[maybe])
         found = np.minimum(found, len(self.known) - 1)
@@ -136,6 +179,9 @@ class _Index:
         keys, common = np.unique(np.repeat(row, counts) * len(self.totals) + text, return_counts=True)
         row, text = keys // len(self.totals), keys % len(self.totals)
         share = common / self.totals[text]
+        if every:
+            enough = np.flatnonzero(share >= threshold)
+            return [(int(row[at]), self.examples[text[at]], float(share[at])) for at in enough]
         order = np.lexsort((text, -share, row))
         _, first = np.unique(row[order], return_index=True)
         best = order[first]

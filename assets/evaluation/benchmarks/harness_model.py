@@ -1,0 +1,143 @@
+"""A loaded model as lm-evaluation-harness takes one: its requests, tokenised as the harness's hf backend does.
+
+Left out on purpose: rolling log-likelihood (perplexity of whole texts), and sampling. No task of ours asks
+for either.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jinja2
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import (
+    handle_stop_sequences,
+    has_bos_prefix,
+    normalize_gen_kwargs,
+    resolve_max_length,
+)
+
+from assets.evaluation.benchmarks.generation import generate_until
+from assets.evaluation.benchmarks.likelihood import Score, log_likelihoods
+from resources.errors import SultanaError
+from resources.progress import Progress
+
+Track = Callable[[str, float, str], AbstractContextManager[Progress]]
+"""Shows progress of (label, total, unit): `Stage.progress`."""
+
+
+class HarnessModel(TemplateLM):
+    """(model, tokenizer) behind the harness's interface. Deterministic for the same weights and requests."""
+
+    def __init__(self, pair: tuple[Any, Any], *, batch_tokens: int, track: Track) -> None:
+        """`batch_tokens` bounds the places of a forward pass of multiple choice."""
+        super().__init__()
+        self.model, self.tokenizer = pair
+        self.batch_tokens = batch_tokens
+        self.track = track
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that ends a text. Raises SultanaError where the tokenizer has none."""
+        if self.tokenizer.eos_token_id is None:
+            raise SultanaError(
+                "The tokenizer names no token that ends a text",
+                "Set eos_token in the model's tokenizer_config.json",
+            )
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def prefix_token_id(self) -> int:
+        """What an empty context is scored after."""
+        bos = self.tokenizer.bos_token_id
+        return self.eot_token_id if bos is None else int(bos)
+
+    @property
+    def max_length(self) -> int:
+        """The model's longest input, in tokens."""
+        return int(resolve_max_length(self.model.config, self.tokenizer))
+
+    @property
+    def tokenizer_name(self) -> str:
+        """What the harness files cached requests under; none are cached here."""
+        return type(self.tokenizer).__name__
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Token ids, with the tokenizer's own special tokens unless the text begins with one already."""
+        if add_special_tokens is None and has_bos_prefix(string, self.tokenizer.decode(self.prefix_token_id)):
+            add_special_tokens = False
+        given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        ids: list[int] = self.tokenizer.encode(string, **given)
+        return ids
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
+    ) -> list[Score]:
+        with self.track("choices", len(requests), "choices") as progress:
+            return log_likelihoods(
+                self.model,
+                [(context, continuation) for _, context, continuation in requests],
+                maximum_length=self.max_length,
+                batch_tokens=self.batch_tokens,
+                on_pairs=progress.advance,
+            )
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Raises NotImplementedError: see this module's docstring."""
+        raise NotImplementedError("rolling log-likelihood")
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Greedy texts, cut at the task's stop strings."""
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        for number, request in enumerate(requests):
+            settings = normalize_gen_kwargs(request.args[1], 256)
+            if settings.get("do_sample"):
+                raise SultanaError(
+                    f"The task '{request.task_name}' asks for sampling",
+                    "Use a task that is answered greedily",
+                )
+            eos = self.tokenizer.decode(self.eot_token_id, skip_special_tokens=False)
+            until = handle_stop_sequences(settings["until"], eos=eos)
+            groups.setdefault((settings["max_gen_toks"], tuple(until)), []).append(number)
+        texts = [""] * len(requests)
+        with self.track("answers", len(requests), "answers") as progress:
+            for (most, until), numbers in groups.items():
+                longest = self.max_length - most
+                if longest < 1:
+                    raise SultanaError(
+                        f"A task asks for {most} new tokens, and the model's longest input is {self.max_length}",
+                        "Leave that task out, or use a model that takes longer inputs",
+                    )
+                found = generate_until(
+                    self.model,
+                    self.tokenizer,
+                    [self.tok_encode(requests[number].args[0])[-longest:] for number in numbers],
+                    until=until,
+                    maximum_new_tokens=most,
+                    on_texts=progress.advance,
+                )
+                for number, text in zip(numbers, found, strict=True):
+                    texts[number] = text
+        return texts
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """A conversation in the model's template, as the hf backend renders it."""
+        try:
+            return self._rendered(chat_history, add_generation_prompt)
+        except jinja2.exceptions.TemplateError:
+            # As the harness does: templates of some models know no system turn.
+            without = [turn for turn in chat_history if turn["role"] != "system"]
+            return self._rendered(without, add_generation_prompt)
+
+    def _rendered(self, turns: list[dict[str, str]], opens_answer: bool) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=opens_answer,
+                continue_final_message=not opens_answer,
+            )
+        )
