@@ -1,8 +1,10 @@
 """The `sultana` command. It drives the Dagster definitions, and nothing beside them."""
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,18 @@ app = typer.Typer(
     help="Versioned lineage for instruction tuning.",
 )
 PROJECT = Path(__file__).resolve().parent.parent
+AGAIN = "Run the same command again"
+NOTHING_EXPORTED = "Stopped by the keyboard; nothing was exported"
+Reference = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL[@ALIAS|/VERSION]",
+        help="A registered model. Without alias or version: champion, else candidate, else the newest.",
+    ),
+]
+TrackingUri = Annotated[
+    str, typer.Option(help="MLflow store to read. [default: that of the data folder]", show_default=False)
+]
 
 
 def _refuse(error: Exception) -> typer.Exit:
@@ -27,6 +41,24 @@ def _refuse(error: Exception) -> typer.Exit:
 
     print_error(str(error))
     return typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _explained(stopped: str, remedy: str) -> Iterator[None]:
+    """Any failure as one sentence and exit status 1; defects keep their traceback."""
+    from orchestration.failures import explain
+    from resources.definitions import data_folder
+    from resources.errors import SultanaError
+
+    try:
+        yield
+    except Exception as error:
+        explained = explain(error, data_folder())
+        if explained is None:
+            raise
+        raise _refuse(explained) from None
+    except KeyboardInterrupt:
+        raise _refuse(SultanaError(stopped, remedy)) from None
 
 
 @app.command()
@@ -53,8 +85,6 @@ def run(
 ) -> None:
     """Materialize assets, in flow order; what is fresh is reused."""
     from orchestration.run import Request, run_request
-    from resources.definitions import data_folder
-    from resources.errors import SultanaError
 
     request = Request(
         preset=preset,
@@ -66,20 +96,8 @@ def run(
         seeds=tuple(seed),
         to=to,
     )
-    console = open_console()
-    try:
-        run_request(request, console)
-    except Exception as error:
-        from orchestration.failures import explain
-
-        explained = explain(error, data_folder())
-        if explained is None:
-            raise
-        raise _refuse(explained) from None
-    except KeyboardInterrupt:
-        raise _refuse(
-            SultanaError("Stopped by the keyboard", "Run the same command again; finished work is reused")
-        ) from None
+    with _explained("Stopped by the keyboard", "Run the same command again; finished work is reused"):
+        run_request(request, open_console())
 
 
 @app.command()
@@ -116,22 +134,113 @@ def export(
     The representatives of the newest diversity_clusters, or the rows of one curriculum.
     """
     from orchestration.export import export as export_curated
-    from resources.definitions import data_folder
-    from resources.errors import SultanaError
 
-    try:
+    with _explained(NOTHING_EXPORTED, AGAIN):
         export_curated(out_folder, format, strategy, seed, open_console())
-    except Exception as error:
-        from orchestration.failures import explain
 
-        explained = explain(error, data_folder())
-        if explained is None:
-            raise
-        raise _refuse(explained) from None
-    except KeyboardInterrupt:
-        raise _refuse(
-            SultanaError("Stopped by the keyboard; nothing was exported", "Run the same command again")
-        ) from None
+
+@app.command()
+def export_model(
+    model: Reference,
+    out_folder: Annotated[
+        Path, typer.Argument(metavar="OUT_FOLDER", help="Folder to write; must not exist, or be empty.")
+    ],
+    merge: Annotated[
+        bool,
+        typer.Option("--merge", help="Merge an adapter into its base model: loads by transformers alone."),
+    ] = False,
+    tracking_uri: TrackingUri = "",
+) -> None:
+    """Write a registered version with a model card, its files hashed against the registry first.
+
+    An adapter as it is, for peft; with --merge all weights as safetensors. (For GGUF, give the merged folder to
+    convert_hf_to_gguf.py of llama.cpp.)
+    """
+    from orchestration.model_export import export_model as export_registered
+
+    with _explained(NOTHING_EXPORTED, AGAIN):
+        export_registered(model, out_folder, open_console(), merge=merge, tracking_uri=tracking_uri)
+
+
+@app.command()
+def promote(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL[@ALIAS|/VERSION]", help="Without either: the alias candidate.")
+    ],
+    margin: Annotated[
+        float | None,
+        typer.Option(min=0, help="Nats per token by which the mean loss has to be lower. [default: 0.01]"),
+    ] = None,
+    accuracy_margin: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share by which the mean accuracy has to be higher; alone or with --margin."
+        ),
+    ] = None,
+    guard: Annotated[
+        list[str], typer.Option(help="Task that may not get worse; may be repeated. [default: all]")
+    ] = [],
+    loss_tolerance: Annotated[
+        float, typer.Option(min=0, help="Nats per token that the loss of a guard task may be higher.")
+    ] = 0.02,
+    accuracy_tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that another score of a guard task may be lower.")
+    ] = 0.02,
+    force: Annotated[bool, typer.Option("--force", help="Waive the rule; with --reason.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; goes on the record.")] = "",
+    tracking_uri: TrackingUri = "",
+) -> None:
+    """Make a version the champion, if it is better than the present one on the test split.
+
+    Better by a margin in the mean over tasks, and no worse, within a tolerance, on any guard task. Without a
+    champion the base model is what it has to beat. The decision and its evidence are kept.
+    """
+    from assets.lineage.promotion import PromotionRule
+    from orchestration.promotion import promote as promote_version
+
+    with _explained("Stopped by the keyboard", AGAIN):
+        rule = PromotionRule(
+            loss_margin=PromotionRule.loss_margin if margin is None and accuracy_margin is None else margin,
+            accuracy_margin=accuracy_margin,
+            loss_tolerance=loss_tolerance,
+            accuracy_tolerance=accuracy_tolerance,
+            guards=tuple(sorted(set(guard))),
+        )
+        promote_version(model, rule, open_console(), force=force, reason=reason, tracking_uri=tracking_uri)
+
+
+@app.command()
+def rollback(
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    reason: Annotated[str, typer.Option(help="Why; goes on the record.")] = "",
+    tracking_uri: TrackingUri = "",
+) -> None:
+    """Take the last promotion that stands back: the version before it is the champion again."""
+    from orchestration.promotion import rollback as take_back
+
+    with _explained("Stopped by the keyboard", AGAIN):
+        take_back(model, open_console(), reason=reason, tracking_uri=tracking_uri)
+
+
+@app.command()
+def generate(
+    model: Reference,
+    prompt: Annotated[
+        str | None, typer.Option(help="Answer this and exit. Without it: a conversation; Ctrl-D ends it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=100, help="0: the likeliest token every time.")
+    ] = 0.0,
+    maximum_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply, in tokens.")] = 256,
+    tracking_uri: TrackingUri = "",
+) -> None:
+    """Chat with a registered version in the terminal."""
+    from orchestration.generate import Sampling
+    from orchestration.generate import generate as answer
+
+    with _explained("Stopped by the keyboard", AGAIN):
+        answer(model, prompt, Sampling(seed, temperature, maximum_new_tokens), tracking_uri)
 
 
 @app.command()

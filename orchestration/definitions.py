@@ -7,7 +7,8 @@ import dagster as dg
 
 from assets.diversity.assets import diversity_clusters
 from assets.embeddings.assets import instruction_embeddings
-from assets.evaluation.assets import baseline_evaluation, evaluation, leaderboard
+from assets.evaluation.assets import baseline_evaluation, evaluation
+from assets.evaluation.leaderboard_assets import leaderboard
 from assets.evaluation.split_assets import benchmark_splits
 from assets.finetuning.assets import checkpoint
 from assets.instructions.assets import instructions, raw_instructions

@@ -4,6 +4,7 @@ Without a partition: the representatives of the newest `diversity_clusters`. Wit
 curriculum. What is read are the very table versions that these were made from.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from assets.lineage.exports.folder import Description, check_request, write_expo
 from assets.lineage.exports.layout import PARTS
 from assets.lineage.manifest import walk
 from assets.materialization import environment
-from assets.materialized import Materialized, follow, materializations, require
+from assets.materialized import Materialized, follow, materializations, record_at, require
 from assets.partitions import SEEDS, STRATEGIES, partition_key
 from orchestration.console import ConsoleSink
 from orchestration.instance import open_instance
@@ -101,19 +102,10 @@ def _root(instance: dg.DagsterInstance, partition: dg.MultiPartitionKey | None) 
 
 
 def _describe(instance: dg.DagsterInstance, root: Materialized, clusters: Materialized) -> Description:
-    def fetch(pointer: Mapping[str, Any]) -> Mapping[str, Any]:
-        found = materializations(instance, pointer["asset"], pointer["partition"], pointer["storage_id"])
-        if not found:
-            raise SultanaError(
-                f"Dagster no longer knows materialization {pointer['storage_id']} of '{pointer['asset']}'",
-                "Restore the Dagster instance from a backup, or run the same `sultana run` again",
-            )
-        return found[0].record
-
     code = environment()
     return Description(
         kind="representatives" if root is clusters else "curriculum",
-        chain=walk(root.pointer(), fetch),
+        chain=walk(root.pointer(), functools.partial(record_at, instance)),
         sultana={"version": version("sultana"), **{name: code[name] for name in ("git_commit", "git_dirty")}},
         diversity={
             name: value.value

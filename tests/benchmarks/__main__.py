@@ -19,10 +19,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import interpolation, kmeans, raise_selection, selection
+from tests.benchmarks import evaluation, interpolation, kmeans, raise_selection, selection, training
 from tests.benchmarks.runner import SUBJECTS, SkippedError, compare, say
 
 MEASURES = {
+    "evaluation": evaluation.evaluation,
     "recipes": interpolation.recipes,
     "mixing": interpolation.mixing,
     "kmeans": kmeans.kmeans,
@@ -30,6 +31,7 @@ MEASURES = {
     "ifd": selection.ifd,
     "selection_overhead": selection.selection_overhead,
     "raise_selection": raise_selection.raise_selection,
+    "training": training.training,
 }
 """Subjects that are not a pair of processes: (folder, runs, rows) to a line of results."""
 

@@ -25,3 +25,16 @@ def curated_data(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) 
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     """Tables made by hand."""
     return Small(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def registered_data(curated_data: Path) -> Path:
+    """The same folder, in which that curriculum's checkpoint is registered and evaluated as well."""
+    from orchestration.run import Request, run_request
+
+    with pytest.MonkeyPatch.context() as patch, open(curated_data / "console.txt", "a") as output:
+        patch.setenv("SULTANA_DATA", str(curated_data))
+        for target in ("evaluation", "baseline_evaluation"):
+            request = Request(preset="smoke", strategies=("random",), seeds=(0,), to=target)
+            run_request(request, Console(file=output))
+    return curated_data

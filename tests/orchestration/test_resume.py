@@ -7,12 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from assets.materialized import require
 from orchestration.dead_runs import PROCESS_TAG
 from orchestration.instance import open_instance
 
 PROJECT = Path(__file__).resolve().parents[2]
-CONFIG = "ops: {curriculum: {config: {steps: 10}}, checkpoint: {config: {save_every: 2}}}"
+CONFIG = "ops: {curriculum: {config: {steps: 10}}, checkpoint: {config: {save_every: 2, processes: %d}}}"
 
 
 def start(data: Path, config: Path) -> subprocess.Popen[bytes]:
@@ -35,9 +37,14 @@ def start(data: Path, config: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def test_killed_training_ends_with_the_same_weights(tmp_path: Path, models_folder: Path) -> None:
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_killed_training_ends_with_the_same_weights(
+    tmp_path: Path, models_folder: Path, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if processes > 1:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # two, whatever the machine has
     config = tmp_path / "config.yaml"
-    config.write_text(CONFIG)
+    config.write_text(CONFIG % processes)
     folders = [tmp_path / "killed", tmp_path / "whole"]
     for folder in folders:
         folder.mkdir()

@@ -53,7 +53,7 @@ def dataset_card(about: Mapping[str, Any], schemas: Mapping[str, pa.Schema]) -> 
         "## How it was made",
         *_made(about),
         "## Counts",
-        *_counts(about),
+        *counted_rows(about),
         *_diversity(about),
         limits(about),
     )
@@ -125,7 +125,7 @@ def _made(about: Mapping[str, Any]) -> Iterator[str]:
     )
     for asset in SHOWN_SETTINGS:
         if found := [one for one in about["materializations"] if one["asset"] == asset]:
-            settings = markdown_table(["setting", "value"], _flat(found[0]["configuration"]))
+            settings = markdown_table(["setting", "value"], flat_settings(found[0]["configuration"]))
             yield f"Settings of `{asset}`:\n\n{settings}"
     yield markdown_table(
         ["asset", "table", "version", "rows", "digest", "code version", "git commit"],
@@ -137,7 +137,7 @@ def _made(about: Mapping[str, Any]) -> Iterator[str]:
                 ref["rows"],
                 code(ref["digest"][:12]),
                 str(one["code_version"]),
-                _commit(one),
+                commit_of(one),
             ]
             for one in about["materializations"]
             for ref in one["tables"].values()
@@ -152,27 +152,30 @@ def _made(about: Mapping[str, Any]) -> Iterator[str]:
     packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
     lines.append(f"- Made with {escape_markdown_cell(packages, limit=1000)}.")
     lines.append(
-        f"- Exported by Sultana {cell(about['sultana']['version'])}, git commit {_commit(about['sultana'])}. "
+        f"- Exported by Sultana {cell(about['sultana']['version'])}, git commit {commit_of(about['sultana'])}. "
         "`-dirty` marks code with changes that were not committed."
     )
     yield "\n".join(lines)
 
 
-def _commit(made: Mapping[str, Any]) -> Markup:
+def commit_of(made: Mapping[str, Any]) -> Markup:
+    """The git commit of a record, as code; `-dirty` where there were changes that were not committed."""
     if not made["git_commit"]:
         return Markup("commit unknown")
     return Markup(f"`{cell(made['git_commit'][:12])}{'-dirty' if made['git_dirty'] else ''}`")
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]:
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]:
+    """Rows of a table of settings, those inside others with dots in their names."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat_settings(value, f"{prefix}{name}.")
         else:
             yield [code(prefix + name), str(value)]
 
 
-def _counts(about: Mapping[str, Any]) -> Iterator[str]:
+def counted_rows(about: Mapping[str, Any]) -> Iterator[str]:
+    """What is counted how, and a table each of rows by source, licence and task."""
     yield (
         "A row with several origins counts once for each of their sources and licences; a recipe counts for "
         "the tasks of both its parents."

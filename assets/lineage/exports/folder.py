@@ -9,6 +9,7 @@ The folder is written beside its place and renamed whole. Equal inputs give equa
 depends on the time, on the machine or on where it is written, and no path of the machine is in it.
 """
 
+import contextlib
 import json
 import secrets
 import shutil
@@ -122,6 +123,11 @@ def check_request(out: Path, data_format: str) -> None:
     """Raises SultanaError for an unknown format, and where `out` holds something or is a file."""
     if data_format not in DATA_FORMATS:
         raise SultanaError(f"There is no format '{data_format}'", f"Choose one of: {', '.join(DATA_FORMATS)}")
+    check_target(out)
+
+
+def check_target(out: Path) -> None:
+    """Raises SultanaError where `out` holds something or is a file."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise SultanaError(
             f"{out} exists already and is not an empty folder",
@@ -143,6 +149,16 @@ def write_export(
     of the export is left; one that is killed may leave `.NAME.….partial` beside `out`.
     """
     check_request(out, data_format)
+    with written_beside(out) as temporary:
+        return _write(temporary, curated, description, data_format, on_rows)
+
+
+@contextlib.contextmanager
+def written_beside(out: Path) -> Iterator[Path]:
+    """A new folder beside `out`, which takes its place when the block ends well and is gone otherwise.
+
+    Raises SultanaError where the place cannot be written to or the disk is full.
+    """
     # Not mkdtemp, whose folders only their owner may open.
     temporary = out.parent / f".{out.name[:100]}.{secrets.token_hex(4)}.partial"
     with disk_full_explained(out.parent):
@@ -155,12 +171,11 @@ def write_export(
                 f"{out.parent} cannot be written to ({error.strerror})", "Name a folder in another place"
             ) from error
         try:
-            about = _write(temporary, curated, description, data_format, on_rows)
+            yield temporary
             publish_folder(temporary, out)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    return about
 
 
 def _write(

@@ -1,0 +1,90 @@
+"""The model card: a header that the Hub's tools read, and text that cannot become markup."""
+
+from pathlib import Path
+from typing import Any
+
+from small_tables import HOSTILE, Small
+
+from assets.lineage.exports.folder import Counts
+from assets.lineage.exports.layout import PARTS
+from assets.lineage.exports.model_card import model_card
+
+
+def about_of(small: Small, kind: str = "adapter", **changes: Any) -> dict[str, Any]:
+    curated, counts = small.curated(curriculum=True), Counts()
+    parts = {part: {"rows": len(list(counts.count(part, curated.rows(part))))} for part in PARTS}
+    scores = [
+        {"task": HOSTILE, "metric": "loss", "split": "test", "value": 1.5, "examples": 4},
+        {
+            "task": "plain",
+            "metric": "loss",
+            "split": "test",
+            "value": 2.5,
+            "examples": 4,
+            "standard_error": 0.25,
+            "overlapping": 1,
+            "value_without_overlap": 2.75,
+        },
+    ]
+    return {
+        **small.description(curriculum=True).to_json(),
+        "kind": kind,
+        "model": {
+            "name": "sultana",
+            "version": 3,
+            "mlflow_run_id": "r",
+            "checkpoint_id": "c" * 32,
+            "files_manifest_sha256": "f" * 64,
+        },
+        "base_model": {"name": HOSTILE, "revision": None, "fingerprint": "b" * 64, "hub_id": None},
+        "training": {"strategy": "random", "seed": 1234, "steps": 2, "batch_size": 2, "tokens": 691},
+        "slots": {"original": 2, "interpolated": 2},
+        "parts": parts,
+        "counts": counts.to_json(),
+        "evaluation": {"rows": scores, "base_rows": [{**scores[1], "value": 3.5}]},
+        **changes,
+    }
+
+
+def written(small: Small, folder: Path, **changes: Any) -> tuple[Any, str]:
+    from huggingface_hub import ModelCard
+
+    path = folder / "README.md"
+    path.write_text(model_card(about_of(small, **changes)), encoding="utf-8")
+    return ModelCard.load(path).data, path.read_text(encoding="utf-8").split("---\n", 2)[2]
+
+
+def test_the_header_is_what_the_hub_reads(small: Small, tmp_path: Path) -> None:
+    header, _ = written(small, tmp_path)
+    assert header.library_name == "peft" and header.pipeline_tag == "text-generation"
+    assert [(one.dataset_name, one.metric_value) for one in header.eval_results] == [
+        (HOSTILE, 1.5),
+        ("plain", 2.5),
+    ]
+    assert header.base_model is None
+    base = {"name": "o/m", "revision": "0" * 40, "fingerprint": "b" * 64, "hub_id": "o/m"}
+    assert written(small, tmp_path, base_model=base)[0].base_model == "o/m"
+
+
+def test_nothing_of_a_row_or_a_name_becomes_markup(small: Small, tmp_path: Path) -> None:
+    _, text = written(small, tmp_path)
+    assert "onerror=alert" in text
+    assert "<img" not in text and "](javascript" not in text and HOSTILE.split("\n")[1] not in text
+    assert "/home/somebody" not in text
+
+
+def test_it_says_what_the_model_was_made_of(small: Small, tmp_path: Path) -> None:
+    _, text = written(small, tmp_path)
+    assert "| of these interpolated (mixed from two instructions) | 2 (50.0%) |" in text
+    assert "| seed | 1234 |" in text
+    assert "| CC-BY-4.0 | 0 | 3 |" in text and "| MIT | 1 | 0 |" in text
+    assert "| plain | loss | test | 4 | 2.5 | 0.25 | 3.5 | 1 | 2.75 |" in text
+    assert "PeftModel.from_pretrained(base, FOLDER)" in text and "GGUF" not in text
+    merged = written(small, tmp_path, kind="merged")[1]
+    assert "PeftModel" not in merged and "convert_hf_to_gguf.py" in merged
+
+
+def test_a_version_without_scores(small: Small, tmp_path: Path) -> None:
+    header, text = written(small, tmp_path, evaluation={"rows": [], "base_rows": []})
+    assert header.eval_results is None
+    assert "has not been evaluated" in text
