@@ -136,12 +136,12 @@ class MeteredSession(CountedSession):
             self.meter.charge("gradients", spent, len(rows))
             used |= states
         else:
+            while len(self._pools) >= KEPT_POOLS:  # before the next one is in memory beside it
+                self._pools.popitem(last=False)
             before = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"]
             parts = list(self._parts(rows))
             spent = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"] - before
             self._pools[key] = (parts, spent, set(used))
-            while len(self._pools) > KEPT_POOLS:
-                self._pools.popitem(last=False)
         yield from parts
 
     def _parts(self, rows: Sequence[Any]) -> Iterator[Any]:
