@@ -5,10 +5,7 @@ embeddings does, scaled to unit length. The mean squared distance is computed fr
 in the same way, in float64.
 """
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.benchmarks.kmeans_sides import ITERATIONS, SIDES
-from tests.benchmarks.runner import REPOSITORY, SkippedError, peer_python, say
+from tests.benchmarks.runner import SkippedError, peer_python, run_side, say
 
 CASES = ((50_000, 256), (50_000, 1024), (500_000, 256))
 DIMENSION = 384
@@ -41,8 +38,6 @@ def kmeans(folder: Path, runs: int, rows: int) -> dict[str, Any]:
                 try:
                     one = _side(side, folder, clusters)
                 except SkippedError as reason:
-                    if side == "ours":
-                        raise
                     say(
                         f"kmeans {run + 1}/{runs}, {count:,} rows, {clusters} clusters: {side} SKIPPED, {reason}"
                     )
@@ -95,20 +90,8 @@ def mean_squared_distance(points: npt.NDArray[np.float32], centroids: npt.NDArra
 def _side(side: str, folder: Path, clusters: int) -> dict[str, Any]:
     # Only faiss is not among the packages that Sultana needs itself.
     python = peer_python() if side.startswith("faiss") else sys.executable
-    files = [str(folder / "points.npy"), str(clusters), str(folder / "centroids.npy")]
-    done = subprocess.run(
-        [python, "-m", "tests.benchmarks.kmeans_sides", side, *files],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        message = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise SkippedError(f"it ended with status {done.returncode}: {message}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    files = (folder / "points.npy", clusters, folder / "centroids.npy")
+    return run_side("kmeans_sides", side, *files, python=python, is_peer=side != "ours")
 
 
 def _medians(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:

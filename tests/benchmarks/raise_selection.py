@@ -7,10 +7,8 @@ features excepted where it says so.
 """
 
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.runner import REPOSITORY, SkippedError, say
+from tests.benchmarks.runner import run_side, say
 
 POOL = 52_000
 LARGE_POOL = 1_000_000
@@ -34,20 +32,20 @@ BLOCK = 100_000
 def raise_selection(folder: Path, runs: int, rows: int) -> dict[str, Any]:
     """The line for data/bench.jsonl. `rows` is the size of the small pool."""
     pool = rows or POOL
-    selection = [_side("selection", folder, pool) for _ in range(runs)]
-    training = _side("training", folder, 0)
+    selection = [run_side("raise_selection", "selection", folder, pool, threads=None) for _ in range(runs)]
+    training = run_side("raise_selection", "training", folder, 0, threads=None)
     milliseconds = statistics.median(one["milliseconds"] for one in selection)
     share = milliseconds / 1000 / training["seconds"]
     say(
         f"raise_selection: {milliseconds:.1f} ms select {BATCH} of {pool:,} rows, {share:.2%} of a training step "
         f"of {BATCH} x {TOKENS} tokens, {training['seconds']:.2f} s"
     )
-    whole = _side("round", folder, LARGE_POOL)
+    whole = run_side("raise_selection", "round", folder, LARGE_POOL, threads=None)
     say(
         f"raise_selection: {EPISODE} steps and an update over {LARGE_POOL:,} rows hold {whole['mebibytes']:.0f} MiB, "
         f"of which the features are {whole['features_mebibytes']:.0f}"
     )
-    mapped = _side("mapped", folder, MAPPED_POOL)
+    mapped = run_side("raise_selection", "mapped", folder, MAPPED_POOL, threads=None)
     say(
         f"raise_selection: {MAPPED_POOL:,} memory-mapped rows, {mapped['seconds']:.1f} s a step, "
         f"{mapped['mebibytes']:.0f} MiB beside the file"
@@ -66,22 +64,6 @@ def raise_selection(folder: Path, runs: int, rows: int) -> dict[str, Any]:
         "large_pool": {"rows": LARGE_POOL, **whole},
         "memory_mapped_pool": {"rows": MAPPED_POOL, **mapped},
     }
-
-
-def _side(name: str, folder: Path, rows: int) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.raise_selection", name, str(folder), str(rows)],
-        cwd=REPOSITORY,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        message = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise SkippedError(f"{name} ended with status {done.returncode}: {message}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 class _Flat:

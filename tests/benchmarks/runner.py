@@ -56,8 +56,10 @@ def compare(name: str, folder: Path, *, runs: int, rows: int) -> dict[str, Any]:
     ours: list[dict[str, Any]] = []
     peer: list[dict[str, Any]] = []
     for run in range(runs):
-        ours.append(_side(sys.executable, subject.ours, corpus))
-        peer.append(_side(python, subject.peer, corpus))
+        ours.append(run_side("sides", subject.ours, corpus))
+        peer.append(run_side("sides", subject.peer, corpus, python=python, is_peer=True))
+        for result in (ours[-1], peer[-1]):
+            result["rate"] = result["rows"] / result["cpu_seconds"]
         for who, result in (("ours", ours[-1]), (subject.peer_name, peer[-1])):
             say(
                 f"{name} {run + 1}/{runs}: {who} {result['rate']:,.0f} rows per CPU-second, "
@@ -85,17 +87,32 @@ def compare(name: str, folder: Path, *, runs: int, rows: int) -> dict[str, Any]:
     }
 
 
-def _side(python: str, side: str, corpus: Path) -> dict[str, Any]:
+def run_side(
+    module: str,
+    side: str,
+    *arguments: object,
+    python: str = sys.executable,
+    threads: int | None = 1,
+    is_peer: bool = False,
+) -> dict[str, Any]:
+    """What a side prints last, a line of JSON: `python -m tests.benchmarks.MODULE SIDE ARGUMENT ...`.
+
+    `threads` are those of its libraries; None: as many as they like. Raises SkippedError where a peer's side
+    fails, RuntimeError where ours does.
+    """
     environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "RAYON_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        "DISABLE_VERSION_CHECK": "1",  # LLaMA-Factory's, below DataFlex
     }
+    if threads is not None:
+        environment |= {
+            f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL", "RAYON")
+        }
     done = subprocess.run(
-        [python, "-m", "tests.benchmarks.sides", side, str(corpus)],
+        [python, "-m", f"tests.benchmarks.{module}", side, *map(str, arguments)],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,
@@ -103,9 +120,12 @@ def _side(python: str, side: str, corpus: Path) -> dict[str, Any]:
         check=False,
     )
     if done.returncode:
-        raise SkippedError(f"{side} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        message = f"{side} ended with status {done.returncode}: {last}"
+        if is_peer:
+            raise SkippedError(message)
+        raise RuntimeError(f"{message}\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    result["rate"] = result["rows"] / result["cpu_seconds"]
     return result
 
 

@@ -26,7 +26,6 @@ import json
 import os
 import shlex
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +37,7 @@ import numpy.typing as npt
 from resources.language_model import LanguageModel
 from tests.benchmarks import dataflex
 from tests.benchmarks.corpora import write_corpus
-from tests.benchmarks.runner import REPOSITORY, SkippedError, peer_python, say
+from tests.benchmarks.runner import SkippedError, peer_python, run_side, say
 
 Results = list[dict[str, Any]]
 
@@ -273,24 +272,7 @@ def _alpaca(folder: Path, rows: int) -> tuple[Path, str]:
 def _side(name: str, folder: Path, request: dict[str, Any], python: str = sys.executable) -> dict[str, Any]:
     file = folder / "request.json"
     file.write_text(json.dumps(request), encoding="utf-8")
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "RAYON")}
-    done = subprocess.run(
-        [python, "-m", "tests.benchmarks.selection_sides", name, str(file)],
-        cwd=REPOSITORY,
-        env=os.environ
-        | threads
-        | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        message = f"{name} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}"
-        if name.startswith("peer"):
-            raise SkippedError(message)
-        raise RuntimeError(f"{message}\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return run_side("selection_sides", name, file, python=python, is_peer=name.startswith("peer"))
 
 
 def _tell(what: str, measure: str, ours: dict[str, Any], peer_name: str, peer: dict[str, Any]) -> None:

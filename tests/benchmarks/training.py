@@ -12,15 +12,13 @@ also a Llama of 1.2 billion random weights, real tokens a second, and the share 
 """
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.runner import REPOSITORY, SkippedError, say
+from tests.benchmarks.runner import run_side, say
 from tests.benchmarks.selection import _alpaca, _model, _python_of
 
 LENGTH = 512
@@ -109,19 +107,7 @@ def _case(name: str, request: dict[str, Any], python: str, runs: int, on_cuda: b
 def _side(side: str, request: dict[str, Any], python: str, on_cuda: bool) -> dict[str, Any]:
     file = Path(request["folder"]).parent / f"{side}.json"
     file.write_text(json.dumps(request), encoding="utf-8")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    done = subprocess.run(
-        [python, "-m", "tests.benchmarks.training_sides", side, str(file)],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SkippedError(f"{side} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result = run_side("training_sides", side, file, python=python, is_peer=side.startswith("peer"))
     result["rate"] = result["tokens"] / result["seconds" if on_cuda else "cpu_seconds"]
     return result
 

@@ -127,22 +127,7 @@ def _made(about: Mapping[str, Any]) -> Iterator[str]:
         if found := [one for one in about["materializations"] if one["asset"] == asset]:
             settings = markdown_table(["setting", "value"], flat_settings(found[0]["configuration"]))
             yield f"Settings of `{asset}`:\n\n{settings}"
-    yield markdown_table(
-        ["asset", "table", "version", "rows", "digest", "code version", "git commit"],
-        (
-            [
-                code(one["asset"]),
-                code(ref["table"]),
-                ref["version"],
-                ref["rows"],
-                code(ref["digest"][:12]),
-                str(one["code_version"]),
-                commit_of(one),
-            ]
-            for one in about["materializations"]
-            for ref in one["tables"].values()
-        ),
-    )
+    yield tables_table(about["materializations"])
     models = about["models"]
     lines = [
         f"- {name.replace('_', ' ').capitalize()}: {cell(model['name']) if model['name'] else 'name not recorded'}, "
@@ -156,6 +141,27 @@ def _made(about: Mapping[str, Any]) -> Iterator[str]:
         "`-dirty` marks code with changes that were not committed."
     )
     yield "\n".join(lines)
+
+
+def tables_table(materializations: Sequence[Mapping[str, Any]]) -> str:
+    """The table versions that materializations wrote, with what code, in Markdown; each version once."""
+    # Two assets can have read the same table version from two materializations, one of which reused the other.
+    rows = {
+        (one["asset"], ref["table"], ref["version"]): [
+            code(one["asset"]),
+            code(ref["table"]),
+            ref["version"],
+            ref["rows"],
+            code(ref["digest"][:12]),
+            str(one["code_version"]),
+            commit_of(one),
+        ]
+        for one in materializations
+        for ref in one["tables"].values()
+    }
+    return markdown_table(
+        ["asset", "table", "version", "rows", "digest", "code version", "git commit"], rows.values()
+    )
 
 
 def commit_of(made: Mapping[str, Any]) -> Markup:

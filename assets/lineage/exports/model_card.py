@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from assets.lineage.exports.card_text import Markup, cell, code, markdown_table
-from assets.lineage.exports.dataset_card import commit_of, counted_rows, flat_settings
+from assets.lineage.exports.dataset_card import commit_of, counted_rows, flat_settings, tables_table
 from resources.text import escape_markdown_cell
 
 STARTER = "starter-"
@@ -218,23 +218,7 @@ def _evaluation(about: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _made(about: Mapping[str, Any]) -> Iterator[str]:
-    # Two assets can have read the same table version from two materializations, one of which reused the other.
-    rows = {
-        (one["asset"], ref["table"], ref["version"]): [
-            code(one["asset"]),
-            code(ref["table"]),
-            ref["version"],
-            ref["rows"],
-            code(ref["digest"][:12]),
-            str(one["code_version"]),
-            commit_of(one),
-        ]
-        for one in about["materializations"]
-        for ref in one["tables"].values()
-    }
-    yield markdown_table(
-        ["asset", "table", "version", "rows", "digest", "code version", "git commit"], rows.values()
-    )
+    yield tables_table(about["materializations"])
     model = about["model"]
     listed = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
     packages = escape_markdown_cell(listed, limit=1000)
