@@ -39,7 +39,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--again", action="store_true", help="run also what was run before")
     parser.add_argument("--label", help="the arm's name, where it is not the strategy's")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of strategies")
-    parser.add_argument("--figure", metavar="RUN", help="draw what this run chose, and when")
+    parser.add_argument(
+        "--figure",
+        metavar="RUN",
+        nargs="+",
+        help="draw what the first run chose, and when, beside the others",
+    )
     add_settings(parser, Settings)
     given = parser.parse_args(arguments)
     settings = read_settings(given, Settings)
@@ -136,17 +141,24 @@ def _report(given: argparse.Namespace, settings: Any) -> int:
 
 
 def _figure(given: argparse.Namespace, settings: Any) -> int:
-    from tests.experiments.figure import draw, read_ledger
+    from tests.experiments.figure import Chosen, draw, read_ledger
     from tests.experiments.results import Results
 
     lines = {line["run"]: line for line in Results(given.results).lines()}
-    if given.figure not in lines:
-        raise SystemExit(f"No run is called {given.figure}; the runs are in {given.results}")
-    line = lines[given.figure]
+    if unknown := [run for run in given.figure if run not in lines]:
+        raise SystemExit(f"No run is called {unknown[0]}; the runs are in {given.results}")
+    line = lines[given.figure[0]]
+    if elsewhere := [run for run in given.figure if lines[run]["pool_key"] != line["pool_key"]]:
+        raise SystemExit(f"The run {elsewhere[0]} is of another pool than {line['run']}")
     rows = _pool(line["pool"], settings.__class__(**line["settings"]))
-    ledger = read_ledger(FOLDER, given.figure)
-    path = FOLDER / f"{given.figure}.svg"
-    draw(line, ledger, [rows.group(one) for one in ledger["row_id"].to_pylist()], path)
+    runs = []
+    for run in given.figure:
+        ledger = read_ledger(FOLDER, run)
+        ids = ledger["row_id"].to_pylist()
+        lengths = [rows.encoded[one].trained_tokens for one in ids]
+        runs.append(Chosen(lines[run], ledger, [rows.group(one) for one in ids], lengths))
+    path = FOLDER / f"{line['run']}.svg"
+    draw(runs, path)
     say(f"Drawn: {path}")
     return 0
 

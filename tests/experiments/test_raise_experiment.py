@@ -268,7 +268,9 @@ def test_the_command_runs_and_goes_on_where_it_stopped(
     assert lines[1]["cpu_seconds"]["by_part"]["features"] > 0
     assert (results / "raise.md").read_text(encoding="utf-8").strip() in text
     assert json.loads((results / "raise.json").read_text(encoding="utf-8"))[0]["reward"] == "starter"
-    raise_command.main([f"--figure={lines[1]['run']}", *SMALL])
+    raise_command.main(["--figure", lines[1]["run"], lines[0]["run"], *SMALL])
+    with pytest.raises(SystemExit, match="No run is called nothing"):
+        raise_command.main(["--figure", lines[1]["run"], "nothing", *SMALL])
     assert "optimizer step" in (results / f"{lines[1]['run']}.svg").read_text(encoding="utf-8")
     assert (folder / "data" / "mlflow" / "mlflow.db").exists()
 
