@@ -2,7 +2,8 @@
 
 Runs missing combinations of pools, rewards, strategies and seeds, then prints the tables and writes them to
 data/experiments/raise.md and raise.json. Two processes may share the work: each takes what the other has not
-begun. `--set policy.rounds=2 --label "raise, 2 rounds"` runs a variant of a strategy as an arm of its own.
+begun. `--set policy.rounds=2 --label "raise, 2 rounds"` runs a variant of a strategy as an arm of its own;
+`--set longest_response=20` lets it look at candidates with short responses only.
 """
 
 import argparse

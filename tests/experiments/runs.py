@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from assets.finetuning.scoring import Example, response_loss
@@ -40,6 +41,8 @@ from tests.experiments.rewards import REWARDS, as_split, reward_set, scored_set
 
 UNTRAINED = "no training"
 STRATEGIES = (UNTRAINED, *REGISTRY)
+LONGEST_RESPONSE = "longest_response"
+"""An option beside those of strategies, for controls: only candidates with so many tokens of response at most."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,10 @@ class Bench:
         """The rows that the strategies look at."""
         return candidates(self.rows.pool, self.settings.candidates, 0)
 
-    def inputs(self, seed: int, reward: str | None, steps: int, work: Path | None) -> MeteredInputs:
-        pool = self.candidates
+    def inputs(
+        self, seed: int, reward: str | None, steps: int, work: Path | None, pool: Pool | None = None
+    ) -> MeteredInputs:
+        pool = pool or self.candidates
         asked = reward_set(reward, self.settings.reward_examples, self.cache) if reward else []
         return MeteredInputs(
             pool=pool,
@@ -191,13 +196,16 @@ class Bench:
         self, strategy: str, seed: int, reward: str | None, options: Mapping[str, Any], run: str
     ) -> tuple[tuple[Selection, ...], dict[str, Any], MeteredInputs]:
         """The ledger of a strategy, its facts, and the inputs with what they cost."""
-        settings = self.settings
+        settings, pool = self.settings, self.candidates
+        own = dict(options)
+        if longest := own.pop(LONGEST_RESPONSE, None):
+            pool = pool.take(np.flatnonzero(pool.response_lengths <= longest))
         steps = settings.steps(len(self.rows.pool), reward)
-        config = settings.curriculum(steps, options)
-        steps = steps_of(strategy, config.steps, config.batch_size, config.passes, len(self.candidates))
+        config = settings.curriculum(steps, own)
+        steps = steps_of(strategy, config.steps, config.batch_size, config.passes, len(pool))
         work = self.folder / "work" / run
         work.mkdir(parents=True, exist_ok=True)
-        inputs = self.inputs(seed, reward if is_targeted(strategy) else None, steps, work)
+        inputs = self.inputs(seed, reward if is_targeted(strategy) else None, steps, work, pool)
         method = REGISTRY[strategy]
         check(method, config, {}, len(inputs.rewards))
         check_budget(method, inputs.budget, len(inputs.pool))

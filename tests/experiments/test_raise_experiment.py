@@ -12,6 +12,7 @@ from resources.errors import SultanaError
 from tests.experiments import benchmarks, pools, raise_command, rewards
 from tests.experiments.cache import Cache
 from tests.experiments.cost import Meter
+from tests.experiments.figure import read_ledger
 from tests.experiments.raise_report import summary, tables
 from tests.experiments.results import Results, log_to_mlflow, run_id
 from tests.experiments.runs import Settings, is_targeted, own_options, rewards_of
@@ -273,6 +274,13 @@ def test_the_command_runs_and_goes_on_where_it_stopped(
         raise_command.main(["--figure", lines[1]["run"], "nothing", *SMALL])
     assert "optimizer step" in (results / f"{lines[1]['run']}.svg").read_text(encoding="utf-8")
     assert (folder / "data" / "mlflow" / "mlflow.db").exists()
+    control = ["--strategies=random", "--set", "longest_response=12", "--label=random, short"]
+    raise_command.main(["--seeds=0", *control, *SMALL])
+    short = Results(results / "raise.jsonl").lines()[-1]
+    assert short["arm"] == "random, short" and short["options"] == {"longest_response": 12}
+    pool = raise_command._pool("starter", Settings(**lines[0]["settings"]))
+    chosen = read_ledger(results, short["run"])["row_id"].to_pylist()
+    assert max(pool.encoded[one].trained_tokens for one in chosen) <= 12
 
 
 def test_faults_are_those_of_the_marks() -> None:
