@@ -6,6 +6,7 @@ for either.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import jinja2
@@ -19,7 +20,7 @@ from lm_eval.models.utils import (
 )
 
 from assets.evaluation.benchmarks.generation import generate_until
-from assets.evaluation.benchmarks.likelihood import Score, log_likelihoods
+from assets.evaluation.benchmarks.likelihood import Score, can_be_taken_apart, log_likelihoods
 from resources.errors import SultanaError
 from resources.progress import Progress
 
@@ -81,7 +82,13 @@ class HarnessModel(TemplateLM):
                 maximum_length=self.max_length,
                 batch_tokens=self.batch_tokens,
                 on_pairs=progress.advance,
+                apart=self._apart,
             )
+
+    @cached_property
+    def _apart(self) -> bool:
+        self.model.eval()
+        return can_be_taken_apart(self.model)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Raises NotImplementedError: see this module's docstring."""

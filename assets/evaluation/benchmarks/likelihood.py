@@ -33,11 +33,13 @@ def log_likelihoods(
     maximum_length: int,
     batch_tokens: int,
     on_pairs: Callable[[int], object] | None = None,
+    apart: bool | None = None,
 ) -> list[Score]:
     """The score of each (context, continuation), token ids, in the order given.
 
     A pair of more than `maximum_length` + 1 tokens loses the first ones, as in the harness. `batch_tokens`
-    bounds the places of a forward pass; `on_pairs` gets the number of pairs done since the last time.
+    bounds the places of a forward pass; `on_pairs` gets the number of pairs done since the last time; `apart`
+    is what `can_be_taken_apart` says of the model, where that is known.
     Raises SultanaError where a continuation is empty or longer than `maximum_length`, or a context empty.
     """
     for context, continuation in pairs:
@@ -54,7 +56,8 @@ def log_likelihoods(
     model.eval()
     try:
         with torch.no_grad():
-            apart = can_be_taken_apart(model)
+            if apart is None:
+                apart = can_be_taken_apart(model)
             lines, found = lay_out(inputs, shared=apart)
             wanted: list[list[tuple[int, int, int]]] = [[] for _ in lines]
             for number, (sequence, (_, continuation)) in enumerate(zip(inputs, pairs, strict=True)):
@@ -124,8 +127,12 @@ def _outputs(model: Any, lines: Sequence[Line], apart: bool) -> torch.Tensor:
     ).last_hidden_state
 
 
+@torch.no_grad()
 def can_be_taken_apart(model: Any) -> bool:
-    """Whether branches on one line, and the head alone, give what the model gives for each sequence."""
+    """Whether branches on one line, and the head alone, give what the model gives for each sequence.
+
+    Four small forward passes of a model that is not in training.
+    """
     body = model.get_decoder() if hasattr(model, "get_decoder") else None
     if body is None or body is model or model.get_output_embeddings() is None:
         return False
