@@ -135,6 +135,7 @@ def _report(given: argparse.Namespace, settings: Any) -> int:
     lines = [line for line in Results(given.results).lines() if line["settings"] == asdict(settings)]
     found = summary(lines, given.pools or POOLS, given.rewards or list(REWARDS))
     text = tables(found)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "raise.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (FOLDER / "raise.md").write_text(text + "\n", encoding="utf-8")
     say(text)
