@@ -93,10 +93,10 @@ def split_rows(
     """
     found = overlaps(list(questions.values()))
     rows: list[dict[str, Any]] = []
+    clean = np.array([one.example_id not in found for one in measured])
+    losses, tokens = loss.per_example, np.array([one.encoded.trained_tokens for one in measured])
     for task in loss.per_task:
         mine = np.array([one.task == task for one in measured])
-        clean = np.array([one.example_id not in found for one in measured])
-        losses, tokens = loss.per_example, np.array([one.encoded.trained_tokens for one in measured])
         rows.append(
             scored.row(
                 split,
