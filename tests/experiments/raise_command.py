@@ -2,8 +2,8 @@
 
 Runs missing combinations of pools, rewards, strategies and seeds, then prints the tables and writes them to
 data/experiments/raise.md and raise.json. Two processes may share the work: each takes what the other has not
-begun. `--set policy.rounds=2 --label "raise, 2 rounds"` runs a variant of a strategy as an arm of its own;
-`--set longest_response=20` lets it look at candidates with short responses only.
+begun. `--variant "raise, 2 rounds" raise policy.rounds=2` runs a strategy with other settings as an arm of its
+own; the setting `longest_response=20` lets it look at candidates with short responses only.
 """
 
 import argparse
@@ -13,12 +13,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.experiments.benchmarks import STARTER, shared_folder
 
 FOLDER = Path("data") / "experiments"
 POOLS = ("alpaca", "planted", STARTER)
+
+
+class Arm(NamedTuple):
+    """A strategy with settings of its own, under the name that the tables give it."""
+
+    label: str
+    strategy: str
+    options: dict[str, Any]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,15 +39,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pools", nargs="+", choices=POOLS)
     parser.add_argument("--rewards", nargs="+", choices=list(REWARDS))
     usual = [name for name in STRATEGIES if name not in ("full", "alpagasus")]
-    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=usual)
+    parser.add_argument("--strategies", nargs="*", choices=STRATEGIES, default=usual)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--report", action="store_true", help="only print the tables of what was run")
     parser.add_argument(
         "--results", type=Path, default=FOLDER / "raise.jsonl", help="where lines of results are"
     )
     parser.add_argument("--again", action="store_true", help="run also what was run before")
-    parser.add_argument("--label", help="the arm's name, where it is not the strategy's")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of strategies")
+    parser.add_argument(
+        "--variant",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="LABEL STRATEGY NAME=VALUE …: a strategy with other settings; may be given several times",
+    )
     parser.add_argument(
         "--figure",
         metavar="RUN",
@@ -49,13 +63,16 @@ def main(arguments: Sequence[str]) -> int:
     add_settings(parser, Settings)
     given = parser.parse_args(arguments)
     settings = read_settings(given, Settings)
-    options = dict(_option(text) for text in given.set)
+    arms = [Arm(name, name, {}) for name in given.strategies]
+    arms += [_variant(texts, STRATEGIES) for texts in given.variant]
+    for arm in arms:
+        settings.curriculum(1, arm.options)  # refuses settings that there are not
     if given.figure:
         return _figure(given, settings)
     if not given.report:
         given.pools = given.pools or ([name for name in POOLS if name != STARTER] if real else [STARTER])
         given.rewards = given.rewards or list(REWARDS)
-        _run(given, settings, options)
+        _run(given, settings, arms)
     return _report(given, settings)
 
 
@@ -68,21 +85,30 @@ def read_settings(given: argparse.Namespace, settings: Any) -> Any:
     return settings(**{one.name: getattr(given, one.name) for one in fields(settings)})
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _variant(texts: Sequence[str], strategies: Sequence[str]) -> Arm:
+    label, strategy, *options = [*texts, ""][: max(2, len(texts))]
+    if strategy not in strategies:
+        raise SystemExit(f"--variant {label!r}: {strategy!r} is no strategy; they are {', '.join(strategies)}")
+    if label in strategies:
+        raise SystemExit(f"--variant {label!r} needs a label that is no strategy's name")
+    return Arm(label, strategy, dict(_option(label, text) for text in options))
+
+
+def _option(label: str, text: str) -> tuple[str, Any]:
     name, found, value = text.partition("=")
     if not found:
-        raise SystemExit(f"--set takes NAME=VALUE, not {text!r}")
+        raise SystemExit(f"--variant {label!r} takes NAME=VALUE, not {text!r}")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
 
 
-def _run(given: argparse.Namespace, settings: Any, options: dict[str, Any]) -> None:
+def _run(given: argparse.Namespace, settings: Any, arms: Sequence[Arm]) -> None:
     from resources.language_model import LanguageModel
     from tests.experiments.cache import Cache
     from tests.experiments.results import Results, log_to_mlflow, run_id
-    from tests.experiments.runs import Bench, identity, made_with, own_options, rewards_of
+    from tests.experiments.runs import Bench, identity, made_with, rewards_of
 
     results = Results(given.results)
     cache = Cache(FOLDER / "cache")
@@ -97,17 +123,15 @@ def _run(given: argparse.Namespace, settings: Any, options: dict[str, Any]) -> N
         rewards = [one for one in given.rewards if (one == STARTER) == (name == STARTER)]
         bench = Bench(rows, settings, model, cache, FOLDER, say)
         for seed in given.seeds:
-            for strategy in given.strategies:
-                own = own_options(strategy, options)
+            for arm, strategy, options in arms:
                 for reward in rewards_of(strategy, rewards):
-                    arm = given.label or strategy
-                    key = identity(settings, rows, reward, arm, seed, own)
+                    key = identity(settings, rows, reward, arm, seed, options)
                     run = run_id(key)
                     with results.claimed(run) as mine:
                         known = {line["run"] for line in results.lines()}
                         if not mine or (run in known and not given.again):
                             continue
-                        line, losses = bench.run(strategy, seed, reward, own, run)
+                        line, losses = bench.run(strategy, seed, reward, options, run)
                         line = {"run": run, **key, "strategy": strategy, "commit": made_with(), **line}
                         results.append(line)
                         shutil.rmtree(

@@ -83,7 +83,10 @@ class Settings:
         )
 
     def curriculum(self, steps: int, options: Mapping[str, Any]) -> CurriculumConfig:
-        """The configuration of the strategies, changed by `options` (names with dots: value)."""
+        """The configuration of the strategies, changed by `options` (names with dots: value).
+
+        Raises SultanaError where one is no setting.
+        """
         training = {
             "rank": self.rank,
             "alpha": 2 * self.rank,
@@ -101,6 +104,8 @@ class Settings:
             "training": training,
         }
         for name, value in options.items():
+            if name == LONGEST_RESPONSE:
+                continue
             place, known = given, CurriculumConfig
             *path, last = name.split(".")
             for one in path:
@@ -115,14 +120,6 @@ def _field(config: Any, field: str, name: str) -> Any:
     if field not in getattr(config, "model_fields", {}):
         raise SultanaError(f"The strategies have no setting {name!r}", "See assets/selection/config.py")
     return config.model_fields[field].annotation
-
-
-def own_options(strategy: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that this strategy reads: those of other strategies' settings change no run of it."""
-    groups = {"policy" if name == "raise" else name: name for name in REGISTRY}
-    return {
-        name: value for name, value in options.items() if groups.get(name.split(".")[0], strategy) == strategy
-    }
 
 
 def rewards_of(strategy: str, rewards: Sequence[str]) -> list[str | None]:
@@ -197,11 +194,10 @@ class Bench:
     ) -> tuple[tuple[Selection, ...], dict[str, Any], MeteredInputs]:
         """The ledger of a strategy, its facts, and the inputs with what they cost."""
         settings, pool = self.settings, self.candidates
-        own = dict(options)
-        if longest := own.pop(LONGEST_RESPONSE, None):
+        if longest := options.get(LONGEST_RESPONSE):
             pool = pool.take(np.flatnonzero(pool.response_lengths <= longest))
         steps = settings.steps(len(self.rows.pool), reward)
-        config = settings.curriculum(steps, own)
+        config = settings.curriculum(steps, options)
         steps = steps_of(strategy, config.steps, config.batch_size, config.passes, len(pool))
         work = self.folder / "work" / run
         work.mkdir(parents=True, exist_ok=True)

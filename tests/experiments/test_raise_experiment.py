@@ -15,7 +15,7 @@ from tests.experiments.cost import Meter
 from tests.experiments.figure import read_ledger
 from tests.experiments.raise_report import summary, tables
 from tests.experiments.results import Results, log_to_mlflow, run_id
-from tests.experiments.runs import Settings, is_targeted, own_options, rewards_of
+from tests.experiments.runs import Settings, is_targeted, rewards_of
 
 
 @pytest.fixture
@@ -43,10 +43,19 @@ def test_options_reach_the_strategies_settings() -> None:
             Settings().curriculum(7, {name: 2})
 
 
-def test_a_strategy_is_run_again_for_its_own_options_only() -> None:
-    given = {"policy.rounds": 2, "less.epochs": 3, "auxiliary.model": "x"}
-    assert own_options("raise", given) == {"policy.rounds": 2, "auxiliary.model": "x"}
-    assert own_options("random", given) == {"auxiliary.model": "x"}
+@pytest.mark.parametrize(
+    ("texts", "wrong"),
+    [
+        (["mine"], "'' is no strategy"),
+        (["mine", "rndm"], "'rndm' is no strategy"),
+        (["raise", "raise", "policy.rounds=2"], "no strategy's name"),
+        (["mine", "raise", "policy.rounds"], "takes NAME=VALUE"),
+        (["mine", "raise", "policy.rnds=2"], "no setting 'policy.rnds'"),
+    ],
+)
+def test_wrong_variants_are_refused_before_any_work(texts: list[str], wrong: str) -> None:
+    with pytest.raises((SystemExit, SultanaError), match=wrong):
+        raise_command.main(["--strategies", "--variant", *texts])
 
 
 def test_strategies_that_see_a_reward_are_known() -> None:
@@ -274,7 +283,7 @@ def test_the_command_runs_and_goes_on_where_it_stopped(
         raise_command.main(["--figure", lines[1]["run"], "nothing", *SMALL])
     assert "optimizer step" in (results / f"{lines[1]['run']}.svg").read_text(encoding="utf-8")
     assert (folder / "data" / "mlflow" / "mlflow.db").exists()
-    control = ["--strategies=random", "--set", "longest_response=12", "--label=random, short"]
+    control = ["--strategies", "--variant", "random, short", "random", "longest_response=12"]
     raise_command.main(["--seeds=0", *control, *SMALL])
     short = Results(results / "raise.jsonl").lines()[-1]
     assert short["arm"] == "random, short" and short["options"] == {"longest_response": 12}
