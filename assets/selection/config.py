@@ -51,7 +51,12 @@ class RaiseSettings(dg.Config):
         le=1000,
         description="Random runs to compare the policy with. Empty: 1, or none with the preset paper.",
     )
-    measure_every: int = Field(default=1, ge=1, description="Steps between rewards.")
+    measure_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps between rewards. Empty: so many that a training run has at most 16, or 1 with the "
+        "preset paper.",
+    )
     aligned_rows: int | None = Field(
         default=None,
         ge=-1,

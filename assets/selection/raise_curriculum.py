@@ -1,5 +1,6 @@
 """RAISE among the strategies: its settings as configured, its result as a curriculum with its curves."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 GUARDED = {"rounds": 4, "rollouts": 2, "baseline_rollouts": 1}
 """Training runs of the preset guarded where the configuration leaves them open: eight gathered, two beside."""
 
+
+MOST_REWARDS = 16
+"""Rewards of one training run of the preset guarded where the configuration leaves it open."""
 
 MOST_ALIGNED = 8192
 """Rows whose gradients are taken where the configuration leaves it open: 512 MiB of them (alignment_scores)."""
@@ -33,6 +37,13 @@ def alignment(pool_rows: int, method: str, settings: "RaiseSettings") -> tuple[i
     return (None if rows < 0 else rows), (rows == 0 if column is None else column)
 
 
+def measure_every(steps: int, settings: "RaiseSettings") -> int:
+    """Steps between rewards: on long runs a reward after each of them would cost several times the training."""
+    if settings.measure_every is not None:
+        return settings.measure_every
+    return 1 if settings.preset.value == "paper" else math.ceil(steps / MOST_REWARDS)
+
+
 def raise_curriculum(inputs: "Inputs", settings: "RaiseSettings") -> Chosen:
     """Trains the policy as `settings` say, and gives what it deployed."""
     from assets.selection.raise_run import RaiseRun, run_raise
@@ -47,7 +58,7 @@ def raise_curriculum(inputs: "Inputs", settings: "RaiseSettings") -> Chosen:
         rounds=runs["rounds"],
         rollouts=runs["rollouts"],
         baseline_rollouts=runs["baseline_rollouts"],
-        measure_every=settings.measure_every,
+        measure_every=measure_every(inputs.budget.steps, settings),
         credits=settings.credits,
         aligned_rows=aligned_rows,
         warm_up=settings.warm_up,

@@ -88,7 +88,9 @@ def read_settings(given: argparse.Namespace, settings: Any) -> Any:
 def _variant(texts: Sequence[str], strategies: Sequence[str]) -> Arm:
     label, strategy, *options = [*texts, ""][: max(2, len(texts))]
     if strategy not in strategies:
-        raise SystemExit(f"--variant {label!r}: {strategy!r} is no strategy; they are {', '.join(strategies)}")
+        raise SystemExit(
+            f"--variant {label!r}: {strategy!r} is no strategy; they are {', '.join(strategies)}"
+        )
     if label in strategies:
         raise SystemExit(f"--variant {label!r} needs a label that is no strategy's name")
     return Arm(label, strategy, dict(_option(label, text) for text in options))

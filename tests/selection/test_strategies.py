@@ -10,7 +10,7 @@ from assets.ledger import Curriculum, Entry, Selection
 from assets.partitions import STRATEGIES
 from assets.selection.config import CurriculumConfig, RaisePreset, RaiseSettings
 from assets.selection.pool import Budget
-from assets.selection.raise_curriculum import MOST_ALIGNED, alignment
+from assets.selection.raise_curriculum import MOST_ALIGNED, alignment, measure_every
 from assets.selection.requirements import check, check_budget, repeat_cap, steps_of
 from assets.selection.soundness import soundness
 from assets.selection.strategies import REGISTRY, SHARED_SETTINGS
@@ -151,6 +151,20 @@ def test_gradients_are_taken_of_every_row_only_where_they_fit_in_memory() -> Non
     )
     assert asked(10**6, aligned_rows=0) == (0, True)
     assert asked(10, aligned_rows=4) == (4, False) and asked(10, alignment_column=False) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "settings", "every"),
+    [
+        (16, {}, 1),
+        (17, {}, 2),
+        (57, {}, 4),
+        (57, {"preset": RaisePreset.paper}, 1),
+        (57, {"measure_every": 3}, 3),
+    ],
+)
+def test_long_runs_are_measured_less_often(steps: int, settings: dict[str, Any], every: int) -> None:
+    assert measure_every(steps, RaiseSettings(**settings)) == every
 
 
 def test_full_takes_the_steps_that_its_passes_need() -> None:
