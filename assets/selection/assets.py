@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from assets.selection.inputs import Inputs
     from resources.language_model import LanguageModel
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 LEDGER_SOUND = "ledger_is_complete"
 DESCRIPTION = (
     "Which rows train the model at which step, and why: the strategy of this partition, with its seed.\n\n"

@@ -36,14 +36,15 @@ class RaiseSettings(dg.Config):
         default=None,
         ge=0,
         le=10_000,
-        description="Updates of the policy (K). Empty: 4, or 20 with the preset paper. 0: the policy to start "
-        "from selects as it is.",
+        description="Updates of the policy (K). Empty: 1 after the gradients of rows (aligned_rows), 4 without, 20 "
+        "with the preset paper. 0: the policy to start from selects as it is.",
     )
     rollouts: int | None = Field(
         default=None,
         ge=1,
         le=1000,
-        description="Training runs gathered before each update (G). Empty: 2, or 1 with the preset paper.",
+        description="Training runs gathered before each update (G); guarded, the first of them does not explore. "
+        "Empty: 2, or 1 with the preset paper.",
     )
     baseline_rollouts: int | None = Field(
         default=None,

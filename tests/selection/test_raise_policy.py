@@ -91,16 +91,16 @@ class ToyEnvironment:
     def __init__(self, task: ToyTask, learning_rate: float = 0.5) -> None:
         self.task, self.learning_rate = task, learning_rate
         self.weights = np.zeros((INPUTS, LABELS))
-        self.history: list[tuple[int, ...]] = []
+        self.histories: list[list[tuple[int, ...]]] = []  # of every run
 
     def reset(self) -> float:
         self.weights = np.zeros((INPUTS, LABELS))
-        self.history = []
+        self.histories.append([])
         return self.performance(self.task.reward)
 
     def step(self, rows: Sequence[int]) -> float:
         chosen = list(rows)
-        self.history.append(tuple(chosen))
+        self.histories[-1].append(tuple(chosen))
         self.descend(self.task.inputs[chosen], self.task.labels[chosen])
         return self.performance(self.task.reward)
 
@@ -153,7 +153,7 @@ def test_the_ledger_is_the_deployed_run_and_replays_to_its_performance():
     table = curriculum_table(identity, "raise", 0, result.selections)
     read = read_curriculum(table, steps=6, batch_size=10)
     positions = [[TASK.pool.row_ids.index(row_id) for row_id in step.row_ids] for step in read.steps]
-    assert [tuple(step) for step in positions] == environment.history
+    assert [tuple(step) for step in positions] in environment.histories
     environment.reset()
     replayed = [environment.step(step) for step in positions]
     assert tuple(replayed) == result.episode.performances[1:]
@@ -165,6 +165,25 @@ def test_the_ledger_is_the_deployed_run_and_replays_to_its_performance():
     assert entry.reason.startswith(f"number 1 of {(TASK.pool.clusters == entry.cluster).sum()} available in")
     assert entry.policy_sha256 == result.policy_sha256
     assert entry.score == pytest.approx(float(result.episode.batches[0].scores[0]))
+
+
+def test_the_best_run_without_exploration_is_deployed():
+    """Also where a later round, by its exploring runs, looks better than the first."""
+    deployed = []
+    for seed in range(6):
+        result, environment = trained(seed=seed, rounds=3, actor_learning_rate=0.1)
+        own = [report.performances[0][-1] for report in result.rounds]
+        deployed.append(result.best_round)
+        assert len(environment.histories) == result.config.training_runs == 3 * 2 + 2 + 1
+        assert result.final_performance >= max(own)
+        if result.best_round < 3:
+            assert result.final_performance == own[result.best_round]
+        start, _ = trained(seed=seed, rounds=0)
+        assert start.final_performance == own[0]
+    assert len(set(deployed)) > 1
+    last, environment = trained(rounds=3, keep_best=False)
+    positions = [tuple(rows) for rows in last.episode.actions.tolist()]
+    assert positions == environment.histories[3 * 2] and last.best_round == 3
 
 
 def test_the_cap_on_repeats_holds():
@@ -282,7 +301,7 @@ def test_the_training_environment_measures_minus_the_loss():
     first = environment.reset()
     assert first == pytest.approx(-math.log(LABELS))
     curve = [environment.step([0, 3]).performance for _ in range(3)]
-    assert session.model.history == [(0, 30)] * 3
+    assert session.model.histories[-1] == [(0, 30)] * 3
     assert curve[0] == first and curve[2] == session.model.performance(TASK.reward)
     assert len(set(curve)) == 3
     assert environment.reset() == first and session.resets == 2

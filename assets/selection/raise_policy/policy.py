@@ -1,13 +1,14 @@
 """RAISE's policy training and the curriculum that it deploys (RAISE Algorithm 2, appendix D).
 
-K rounds: gather G training runs with the present policy, then optimise it. The curriculum is what the best
-policy selects in a last run without exploration, whose performance is thereby known. That performance was
-optimised for: compare strategies on the test split, never on the reward split.
+K rounds: gather G training runs with the present policy, then optimise it. The first run of a round, and the one
+after the last update, are without exploration: the best of them is the curriculum. What a policy reaches while it
+explores says too little of that: chosen by it, later policies were deployed that were worse than the first, also
+on the reward split. The performance of the curriculum was optimised for: compare strategies on the test
+split, never on the reward split.
 """
 
 import hashlib
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,11 @@ class _PolicyTraining:
         self.best_round = 0
         self.best_final = -math.inf
         self.best_weights = _copied(self.function.state_dict())
+        self.best: Episode | None = None  # of the best policy, without exploration
         self.runs = 0  # training runs done
         self.updates = 0  # optimizer steps of either network
         self.gathered: list[Episode] = []  # of the round under way
-        self.deployed: Episode | None = None
+        self.last: Episode | None = None  # of the policy after the last update
         self.curves: list[tuple[float, ...]] = []  # of the random runs
 
     def start(self, scores: NDArray[np.float64] | None, policy: SavedPolicy | None) -> None:
@@ -137,20 +139,18 @@ class _PolicyTraining:
         self.best_weights = _copied(self.function.state_dict())
 
     def round(self, save: Callable[[], None]) -> RoundReport:
-        """Gather G runs, remember the policy if they are the best so far, and optimise it."""
+        """Gather G runs, remember the policy if its own is the best so far, and optimise it."""
         config, number = self.config, len(self.rounds)
         selecting = policy_sha256(self.function)
         while len(self.gathered) < config.rollouts:
             noise = None
-            if config.exploration == "gumbel":
+            if config.exploration == "gumbel" and (self.gathered or not config.keep_best):
                 noise = GumbelNoise(seed_for(config.seed, "rollout", number, len(self.gathered)))
             self.gathered.append(self._run(noise))
             save()
         episodes, self.gathered = self.gathered, []
-        final = statistics.fmean(episode.performances[-1] for episode in episodes)
-        if final > self.best_final:
-            self.best_final, self.best_round = final, number
-            self.best_weights = _copied(self.function.state_dict())
+        if config.keep_best:
+            self._remember(number, episodes[0])
         with one_thread():
             optimised = update(
                 self.function,
@@ -175,28 +175,35 @@ class _PolicyTraining:
         return report
 
     def deploy(self, save: Callable[[], None]) -> RaiseResult:
-        """The last run, without exploration, and the comparison with random."""
-        best = self.config.rounds
-        if self.config.keep_best:
-            best = self.best_round
-            self.function.load_state_dict(self.best_weights)
-        if self.deployed is None:
-            self.deployed = self._run(None)
+        """The last policy's run, the best policy's curriculum, and the comparison with random."""
+        if self.last is None:
+            self.last = self._run(None)
             save()
+        number, episode = self.config.rounds, self.last
+        if self.config.keep_best:
+            self._remember(number, episode)
+            number, episode = self.best_round, self.best or episode
+            self.function.load_state_dict(self.best_weights)
         identity = policy_sha256(self.function)
         return RaiseResult(
             self.config,
-            self._selections(self.deployed, identity),
-            self.deployed,
+            self._selections(episode, identity),
+            episode,
             identity,
-            best,
+            number,
             tuple(self.rounds),
-            self._baseline(self.deployed.performances[-1], save),
+            self._baseline(episode.performances[-1], save),
             self.seeds | {"raise": self.config.seed},
             self.warm_start_error,
             self.function,
             self.features,
         )
+
+    def _remember(self, number: int, episode: Episode) -> None:
+        """Keep the present policy and its run without exploration, if that is better than the best so far."""
+        if episode.performances[-1] > self.best_final:
+            self.best_final, self.best_round, self.best = episode.performances[-1], number, episode
+            self.best_weights = _copied(self.function.state_dict())
 
     def _run(self, noise: GumbelNoise | None) -> Episode:
         self.runs += 1
@@ -258,8 +265,9 @@ class _PolicyTraining:
     def state(self) -> dict[str, Any]:
         """Everything that the next training run depends on (`CheckpointFolder.save`)."""
         episodes = {f"gathered/{place}": episode for place, episode in enumerate(self.gathered)}
-        if self.deployed is not None:
-            episodes["deployed"] = self.deployed
+        for name, episode in (("last_run", self.last), ("best_run", self.best)):
+            if episode is not None:
+                episodes[name] = episode
         tensors = {
             **saved_state.network_tensors("actor", self.function, self.actor_optimizer),
             **saved_state.network_tensors("critic", self.critic, self.critic_optimizer),
@@ -296,7 +304,7 @@ class _PolicyTraining:
             name: saved_state.restored_episode(name, tensors, performances)
             for name, performances in numbers["performances"].items()
         }
-        self.deployed = episodes.pop("deployed", None)
+        self.last, self.best = episodes.pop("last_run", None), episodes.pop("best_run", None)
         self.gathered = [episodes[f"gathered/{place}"] for place in range(len(episodes))]
 
 
