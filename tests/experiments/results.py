@@ -69,7 +69,10 @@ class Results:
 
 
 def log_to_mlflow(folder: Path, experiment: str, line: Line, step_losses: Sequence[float]) -> None:
-    """The run in the local MLflow store in `folder`; logging the same again changes nothing."""
+    """The run in the local MLflow store in `folder`; logging the same again changes nothing.
+
+    A run made again by other code is another MLflow run: what was logged of the first one cannot be changed.
+    """
     from resources.publishing import experiment_id, find_or_create_run, log_training
     from resources.tracking import Tracking
 
@@ -78,7 +81,9 @@ def log_to_mlflow(folder: Path, experiment: str, line: Line, step_losses: Sequen
     with tracking.client() as client:
         known = experiment_id(client, experiment, folder.resolve() / "artifacts")
         name = " ".join(str(line[one]) for one in ("pool", "reward", "arm", "seed") if line[one] is not None)
-        run = find_or_create_run(client, known, line["run"], name, {"sultana.experiment": experiment})
+        run = find_or_create_run(
+            client, known, digest([line["run"], line["commit"]]), name, {"sultana.experiment": experiment}
+        )
         steps: list[dict[str, float]] = [
             {"step": number, "training_loss": loss} for number, loss in enumerate(step_losses)
         ]

@@ -170,6 +170,9 @@ def test_a_run_is_logged_once_to_mlflow(tmp_path: Path) -> None:
     assert run.info.status == "FINISHED" and run.data.params["arm"] == "raise"
     assert run.data.metrics["loss.GSM8K"] == 0.5
     assert [(one.step, one.value) for one in history] == [(0, 0.75), (1, 0.5)]
+    log_to_mlflow(tmp_path, "raise", described | {"commit": "made again by other code"}, [0.7])
+    with Tracking(None, tmp_path, experiment="raise").client() as client:
+        assert len(client.search_runs([known.experiment_id])) == 2
 
 
 def test_gains_are_paired_by_seed_and_costs_are_in_full_trainings() -> None:
