@@ -96,11 +96,49 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
+def overview(found: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table for each pool: an arm a line, and its gain in loss for each reward."""
+    parts = []
+    for pool in dict.fromkeys(one["pool"] for one in found):
+        mine = [one for one in found if one["pool"] == pool]
+        planted = any(arm["relevant"] is not None for one in mine for arm in one["arms"])
+        head = [
+            "arm",
+            "seeds",
+            *(one["reward"] for one in mine),
+            *["relevant rows"] * planted,
+            "selecting (Φ)",
+        ]
+        rows = [head, ["---"] * len(head)]
+        for name in dict.fromkeys(arm["arm"] for one in mine for arm in one["arms"]):
+            arms = [next((arm for arm in one["arms"] if arm["arm"] == name), None) for one in mine]
+            known = [arm for arm in arms if arm is not None]
+            counts = sorted({len(arm["seeds"]) for arm in known})
+            shares = ", ".join(_share(arm) for arm in arms)
+            costs = [arm["selecting_phi"] for arm in known if arm["selecting_phi"] is not None]
+            rows.append(
+                [
+                    name,
+                    "–".join(dict.fromkeys(str(count) for count in (counts[0], counts[-1]))),
+                    *("–" if arm is None else _gain(arm.get("loss_gain"), 3) for arm in arms),
+                    *[shares] * planted,
+                    _cost(_mean(costs)),
+                ]
+            )
+        parts.append(f"### Pool {pool}: gain in loss against random (95 %)\n")
+        parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n")
+    return "\n".join(parts)
+
+
+def _share(arm: dict[str, Any] | None) -> str:
+    return "–" if arm is None or arm["relevant"] is None else f"{arm['relevant']:.0%}"
+
+
 def tables(found: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
     if not found:
         return "Nothing has been run with these settings."
-    parts = []
+    parts = [overview(found)]
     for one in found:
         phi = f"; Φ = {one['phi_cpu_seconds']:,.0f} CPU-s" if one["phi_cpu_seconds"] else ""
         parts.append(f"### Pool {one['pool']} ({one['pool_rows']:,} rows), reward {one['reward']}{phi}\n")
@@ -116,7 +154,7 @@ def tables(found: Sequence[dict[str, Any]]) -> str:
                     _gain(arm.get("loss_gain"), 4),
                     f"{arm['accuracy']:.3f}{_spread(arm['accuracy_spread'], 3)}",
                     _gain(arm.get("accuracy_gain"), 3),
-                    "–" if arm["relevant"] is None else f"{arm['relevant']:.0%}",
+                    _share(arm),
                     f"{arm['distinct_rows']:.0f}",
                     f"{arm['reward_loss']:.4f}",
                     _cost(arm["selecting_phi"]),

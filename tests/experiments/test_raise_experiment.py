@@ -186,6 +186,7 @@ def test_gains_are_paired_by_seed_and_costs_are_in_full_trainings() -> None:
     assert arm["loss_gain"] == arm["accuracy_gain"] == {"mean": 0.25, "half": 0.0}
     assert arm["selecting_phi"] == pytest.approx(6 / 240)
     text = tables([found])
+    assert "| raise | 3 | +0.250 ± 0.000 | 25% | 0.025 |" in text
     assert "+0.2500 ± 0.0000" in text and "20% are relevant" in text and "Φ = 240" in text
     assert tables([]) == "Nothing has been run with these settings."
 
