@@ -91,13 +91,14 @@ def png(draw: Callable[["Axes"], object], title: str, x: str, y: str, size: tupl
     return _saved(lambda figure: one_plot(figure, draw, title, x, y), size, "png", {"Software": None})
 
 
-def svg(draw: Callable[["Figure"], object], size: tuple[float, float]) -> str:
+def svg(draw: Callable[["Figure"], object], size: tuple[float, float], name: str) -> str:
     """A figure that `draw` fills as an SVG element for HTML; `size` in inches, scaled to the page's width.
 
-    Text stays text in the reader's font. Equal figures give equal bytes, and several may stand in one page.
+    Text stays text in the reader's font. Equal figures give equal bytes. `name` tells the ids in it from those
+    of the page's other figures.
     """
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    text = _saved(draw, size, "svg", nothing).decode()
+    text = _saved(draw, size, "svg", nothing, name).decode()
     # matplotlib numbers its groups anew in each figure, and nothing refers to them.
     return _GROUP_ID.sub("", text[text.index("<svg") :])
 
@@ -119,14 +120,18 @@ def one_plot(figure: "Figure", draw: Callable[["Axes"], object], title: str, x: 
 
 
 def _saved(
-    draw: Callable[["Figure"], object], size: tuple[float, float], kind: str, metadata: dict[str, None]
+    draw: Callable[["Figure"], object],
+    size: tuple[float, float],
+    kind: str,
+    metadata: dict[str, None],
+    salt: str = "",
 ) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Names from rows are no formulas.
-    settings = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "sultana"}
+    settings = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": f"sultana {salt}"}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=size, dpi=100, layout="constrained")
         FigureCanvasAgg(figure)

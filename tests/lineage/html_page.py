@@ -2,6 +2,7 @@
 
 from html.parser import HTMLParser
 
+CELLS = {"td", "th", "dt", "dd", "li", "p", "h1", "h2", "h3"}
 VOID = {"meta", "br", "img", "hr", "input", "link", "col", "base"}
 LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background"}
 
@@ -38,6 +39,7 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open and self._open.pop() == tag, f"</{tag}> closes nothing"
+        self.text += " " if tag in CELLS else ""
 
     def handle_data(self, data: str) -> None:
         if self._open and self._open[-1] == "style":

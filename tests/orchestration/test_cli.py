@@ -15,6 +15,7 @@ from orchestration.cli import app
 from orchestration.commands.shared import answer, explained
 from orchestration.status import show_status
 from resources.errors import SultanaError
+from resources.files import exclusive_lock
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS = [one.name or one.callback.__name__.replace("_", "-") for one in app.registered_commands]
@@ -76,34 +77,24 @@ def test_numbers_without_a_json_form_are_null(capsys: pytest.CaptureFixture[str]
 
 
 def test_ctrl_c_ends_a_run_with_a_sentence(data: Path, tmp_path: Path) -> None:
-    """For real: a run that is interrupted inside a step."""
+    """A run that is interrupted inside a step: it waits for the table's lock, which this test holds."""
     source = tmp_path / "rows.jsonl"
-    row = json.dumps({"instruction": "Name a colour.", "input": "", "output": "Blue."})
-    os.mkfifo(source)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "orchestration.cli",
-            "run",
-            "--source",
-            str(source),
-            "--to",
-            "raw_instructions",
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=PROJECT,
-        env={**os.environ, "SULTANA_DATA": str(data)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    assert row and process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("▸ raw_instructions"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    source.write_text(json.dumps({"instruction": "Name a colour.", "input": "", "output": "Blue."}) + "\n")
+    command = ["run", "--source", str(source), "--to", "raw_instructions"]
+    with exclusive_lock(data / "lance" / ".locks" / "raw_instructions.lock"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestration.cli", *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+            env={**os.environ, "SULTANA_DATA": str(data)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        assert process.stdout is not None
+        assert any(line.startswith("▸ raw_instructions") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=240)
     assert process.returncode == 130, errors
     assert errors.startswith("sultana: Stopped by the keyboard.") and errors.count("\n") == 1
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from assets.evaluation.paired import Difference
 from assets.finetuning.curves import EARLY_STOPPING_LOSS, REWARD_LOSS, draw_losses
-from assets.presentation import COLOURS, one_plot, svg
+from assets.presentation import COLOURS, STEP, one_plot, svg
 from assets.selection.plots import draw_curriculum
 from resources.text import escape_terminal
 
@@ -27,7 +27,9 @@ def loss_figure(curves: Mapping[str, Points]) -> str | None:
     draw = draw_losses(
         curves[TRAINING_LOSS], curves.get(EARLY_STOPPING_LOSS, ()), curves.get(REWARD_LOSS, ())
     )
-    return svg(lambda figure: one_plot(figure, draw, "Loss", "optimizer step", "nats per token"), (7.2, 3.2))
+    return svg(
+        lambda figure: one_plot(figure, draw, "Loss", STEP, "nats per token"), (7.2, 3.2), TRAINING_LOSS
+    )
 
 
 def learning_rate_figure(curves: Mapping[str, Points]) -> str | None:
@@ -39,7 +41,7 @@ def learning_rate_figure(curves: Mapping[str, Points]) -> str | None:
     def draw(axes: "Axes") -> None:
         axes.plot([step + 1 for step, _ in points], [value for _, value in points])
 
-    return svg(lambda figure: one_plot(figure, draw, "Learning rate", "optimizer step", ""), (7.2, 2.0))
+    return svg(lambda figure: one_plot(figure, draw, "Learning rate", STEP, ""), (7.2, 2.0), LEARNING_RATE)
 
 
 def chosen_figure(ledger: pa.Table, tasks: Mapping[str, str]) -> str:
@@ -47,10 +49,11 @@ def chosen_figure(ledger: pa.Table, tasks: Mapping[str, str]) -> str:
     return svg(
         lambda figure: draw_curriculum(figure, ledger, title="", tasks=tasks),
         (7.2, 7.2),
+        "curriculum",
     )
 
 
-def differences_figure(differences: Mapping[str, Difference], own: str, metric: str) -> str:
+def differences_figure(differences: Mapping[str, Difference], own: str, benchmark: str, metric: str) -> str:
     """Differences from the base model with their intervals, a line each; the line `own` is marked."""
     names = list(differences)[::-1]
 
@@ -72,4 +75,4 @@ def differences_figure(differences: Mapping[str, Difference], own: str, metric: 
     def fill(figure: Any) -> None:
         one_plot(figure, draw, "", f"{metric} − that of the base model", "")
 
-    return svg(fill, (7.2, 0.9 + 0.34 * len(names)))
+    return svg(fill, (7.2, 0.9 + 0.34 * len(names)), f"{benchmark} {metric}")

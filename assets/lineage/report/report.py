@@ -125,7 +125,7 @@ def _comparisons(facts: ReportFacts) -> Iterator[dict[str, Any]]:
                 "benchmark": key[0],
                 "metric": key[1],
                 "lower_is_better": key[1] in LOWER_IS_BETTER,
-                "figure": _drawing(figures.differences_figure(found, own, key[1])),
+                "figure": _drawing(figures.differences_figure(found, own, *key)),
             }
 
 
