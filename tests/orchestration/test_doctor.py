@@ -128,7 +128,7 @@ def test_the_port_of_the_ui(tmp_path: Path) -> None:
         with serving(body) as port:
             assert f"--port {port + 1}" in one(check_port(examined(tmp_path, port))).remedy
     with socket.socket() as silent:
-        port = free_port()
+        port = 4399  # one that no server of this test has just left
         silent.bind(("127.0.0.1", port))
         assert "taken" in one(check_port(examined(tmp_path, port))).problem
         found = CliRunner().invoke(app, ["ui", "--port", str(port)])

@@ -102,7 +102,11 @@ def _scores(about: Mapping[str, Any]) -> list[dict[str, Any]]:
         (row["split"], row["task"], row["metric"]): row["value"] for row in about["evaluation"]["base_rows"]
     }
     return [
-        {**row, "base": base.get((row["split"], row["task"], row["metric"]))}
+        {
+            **dict.fromkeys(("standard_error", "overlapping", "value_without_overlap")),
+            **row,
+            "base": base.get((row["split"], row["task"], row["metric"])),
+        }
         for row in about["evaluation"]["rows"]
     ]
 
