@@ -117,14 +117,15 @@ def require(instance: dg.DagsterInstance, asset: str, partition: str | None = No
 
 
 def record_at(instance: dg.DagsterInstance, pointer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The lineage record of the materialization that a pointer names. Raises SultanaError where it is gone."""
+    """The lineage record of the materialization that a pointer names, with its time as `made_at`, in seconds
+    since 1970. Raises SultanaError where it is gone."""
     found = materializations(instance, pointer["asset"], pointer["partition"], pointer["storage_id"])
     if not found:
         raise SultanaError(
             f"Dagster no longer knows materialization {pointer['storage_id']} of '{pointer['asset']}'",
             "Restore the Dagster instance from a backup, or run the same `sultana run` again",
         )
-    return found[0].record
+    return {**found[0].record, "made_at": found[0].timestamp}
 
 
 def follow(instance: dg.DagsterInstance, made: Materialized, asset: str) -> Materialized:

@@ -5,6 +5,7 @@ Text from rows is data: control and direction characters are made visible before
 
 import base64
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,14 @@ from resources.text import escape_terminal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STEP = "optimizer step"
+"""The label of an axis that has whole numbers only."""
 
 PREVIEW_ROWS = 8
 PREVIEW_CHARACTERS = 160
+_GROUP_ID = re.compile(r' id="[A-Za-z0-9.]+_[0-9]+"')
 COLOURS = ("#5b3a8c", "#d98e04", "#2a7f62", "#b03a48", "#3a6ea5", "#8a8a8a")
 
 
@@ -82,11 +88,23 @@ def plot(
 
 def png(draw: Callable[["Axes"], object], title: str, x: str, y: str, size: tuple[float, float]) -> bytes:
     """The bytes of a PNG of one plot; `size` in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    return _saved(lambda figure: one_plot(figure, draw, title, x, y), size, "png", {"Software": None})
 
-    figure = Figure(figsize=size, dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+
+def svg(draw: Callable[["Figure"], object], size: tuple[float, float], name: str) -> str:
+    """A figure that `draw` fills as an SVG element for HTML; `size` in inches, scaled to the page's width.
+
+    Text stays text in the reader's font. Equal figures give equal bytes. `name` tells the ids in it from those
+    of the page's other figures.
+    """
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    text = _saved(draw, size, "svg", nothing, name).decode()
+    # matplotlib numbers its groups anew in each figure, and nothing refers to them.
+    return _GROUP_ID.sub("", text[text.index("<svg") :])
+
+
+def one_plot(figure: "Figure", draw: Callable[["Axes"], object], title: str, x: str, y: str) -> None:
+    """One set of axes in a figure, as all plots of Sultana have it."""
     axes = figure.subplots()
     axes.set_prop_cycle(color=COLOURS)
     axes.spines[["top", "right"]].set_visible(False)
@@ -94,11 +112,32 @@ def png(draw: Callable[["Axes"], object], title: str, x: str, y: str, size: tupl
     axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
+    if x == STEP:
+        axes.locator_params(axis="x", integer=True)
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         axes.legend(handles, labels, frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+
+
+def _saved(
+    draw: Callable[["Figure"], object],
+    size: tuple[float, float],
+    kind: str,
+    metadata: dict[str, None],
+    salt: str = "",
+) -> bytes:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # Names from rows are no formulas.
+    settings = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": f"sultana {salt}"}
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=size, dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
 

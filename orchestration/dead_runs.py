@@ -25,14 +25,20 @@ def process_identity(pid: int | None = None) -> str | None:
     return f"{boot}:{pid}:{started}"
 
 
-def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Marks unfinished runs of the command line whose process is gone as failed; returns their ids."""
-    dead = []
+def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Unfinished runs of the command line whose process is gone."""
+    found = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)):
         identity = run.tags.get(PROCESS_TAG)
-        if identity is None or process_identity(int(identity.split(":")[1])) == identity:
-            continue
+        if identity is not None and process_identity(int(identity.split(":")[1])) != identity:
+            found.append(run)
+    return found
+
+
+def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Marks unfinished runs of the command line whose process is gone as failed; returns their ids."""
+    dead = dead_runs(instance)
+    for run in dead:
         instance.report_run_failed(run, "Its process is gone: it was killed, or the machine was restarted.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        dead.append(run.run_id)
-    return dead
+    return [run.run_id for run in dead]

@@ -16,6 +16,7 @@ from assets.interpolation.assets import interpolated_instructions
 from assets.lineage.assets import lineage_manifest
 from assets.selection.assets import curriculum
 from orchestration.jobs import JOBS
+from orchestration.model_jobs import MODEL_JOBS
 from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
 
 defs = dg.Definitions(
@@ -33,7 +34,7 @@ defs = dg.Definitions(
         leaderboard,
         lineage_manifest,
     ],
-    jobs=JOBS,
+    jobs=[*JOBS, *MODEL_JOBS],
     resources={
         "io_manager": NoValues(),
         "storage": Storage(),

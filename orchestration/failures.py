@@ -5,10 +5,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dagster import DagsterInvalidConfigError
+from dagster import DagsterExecutionInterruptedError, DagsterInvalidConfigError
 from pydantic import ValidationError
 
 from resources.errors import SultanaError
+
+INTERRUPTED = (KeyboardInterrupt, DagsterExecutionInterruptedError)
+"""What Ctrl-C, and a request to end, arrive as: outside a step of Dagster and inside one."""
 
 FULL = re.compile(r"No space left on device|database or disk is full|os error 28", re.IGNORECASE)
 

@@ -19,7 +19,7 @@ from assets.records import canonical_text
 from orchestration.registered import download_verified, find_registered, load_pair, open_registry
 from resources.definitions import Storage
 from resources.errors import SultanaError
-from resources.text import escape_terminal
+from resources.text import escape_lines, escape_terminal
 
 PROMPT = "> "
 
@@ -115,11 +115,6 @@ def _streamer(tokenizer: Any, on_text: Callable[[str], None]) -> Any:
     return Streamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
-def visible(text: str) -> str:
-    """Text for a terminal: lines stay lines, every other control character is spelt out."""
-    return "\n".join(escape_terminal(line) for line in text.split("\n"))
-
-
 def open_chat(reference: str, sampling: Sampling, tracking_uri: str = "") -> Chat:
     """A chat with a registered version, whose files are hashed against the registry before they are loaded.
 
@@ -161,7 +156,7 @@ def _lines() -> Iterator[str]:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(visible(text))
+    sys.stdout.write(escape_lines(text))
     sys.stdout.flush()
 
 

@@ -128,7 +128,7 @@ def describe(
             "maximum_length": curriculum.record["configuration"]["maximum_length"],
             **{
                 name: checkpoint.metadata[name].value
-                for name in ("weights_of_step", "tokens", "final_training_loss")
+                for name in ("weights_of_step", "trained_tokens", "final_training_loss")
                 if name in checkpoint.metadata
             },
         },

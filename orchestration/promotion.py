@@ -27,6 +27,7 @@ from assets.records import PROMOTIONS, rows_digest
 from orchestration.instance import open_instance
 from orchestration.promotion_evidence import gather_evidence
 from orchestration.registered import find_registered, open_registry
+from orchestration.reporting import attach_report
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
@@ -46,11 +47,12 @@ def promote(
     force: bool = False,
     reason: str = "",
     tracking_uri: str = "",
-) -> None:
-    """Makes a version the champion where the rule holds, and says what was compared.
+) -> dict[str, Any]:
+    """Makes a version the champion where the rule holds, and says what was compared; returns the decision.
 
-    Raises SultanaError where it does not hold and is not waived (`force`, with a reason), where there is
-    nothing to compare, or where the version's files are not those that were published.
+    A report of the new champion is kept with its MLflow run. Raises SultanaError where the rule does not hold and
+    is not waived (`force`, with a reason), where there is nothing to compare, or where the version's files are
+    not those that were published.
     """
     if force and not reason.strip():
         raise SultanaError("The rule is to be waived without a reason", 'Add --reason "..."')
@@ -77,7 +79,7 @@ def promote(
                 f"{candidate.title} is not promoted: {in_words(failed[0])}{more}",
                 'Train a better one, state another rule, or waive it: --force --reason "..."',
             )
-        _decide(
+        decided = _decide(
             tracking,
             tables,
             name,
@@ -96,12 +98,23 @@ def promote(
         + (f"; before it was version {present}" if present else ""),
         markup=False,
     )
+    return {**decided, "report": _keep_report(f"{name}/{candidate.version}", console, tracking_uri)}
 
 
-def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str = "") -> None:
+def _keep_report(reference: str, console: Console, tracking_uri: str) -> str | None:
+    """The place of the new champion's report in its MLflow run; None, and why, where a forced one cannot have one."""
+    try:
+        return attach_report(reference, console, tracking_uri=tracking_uri)["artifact"]
+    except SultanaError as error:
+        console.print(escape_terminal(f"There is no report of it: {error}"), markup=False, soft_wrap=True)
+        return None
+
+
+def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str = "") -> dict[str, Any]:
     """Takes the promotion that stands back: the champion is again the version before it, or none.
 
-    Raises SultanaError where nothing was promoted, or the alias was moved by something else since.
+    Returns the decision. Raises SultanaError where nothing was promoted, or the alias was moved by something
+    else since.
     """
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     reference = parse_reference(name)
@@ -121,6 +134,7 @@ def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str
             and present == last.previous_version != last.version
         ):
             target = last.version  # of a roll-back that was killed before it moved the alias
+            decided: dict[str, Any] = {"model": name, **asdict(last)}
             _move(tracking, name, target)
         else:
             stands = standing(history)
@@ -135,7 +149,7 @@ def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str
                     f"Say which one it is to be: sultana promote {name}/VERSION",
                 )
             target = stands.previous_version
-            _decide(
+            decided = _decide(
                 tracking,
                 tables,
                 name,
@@ -151,6 +165,7 @@ def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str
             )
     told = f"version {target} is the champion again" if target else "there is no champion any more"
     console.print(f"{name}: {told}", markup=False)
+    return decided
 
 
 def read_history(tables: LanceTables, name: str) -> list[Decision]:
@@ -165,8 +180,13 @@ def read_history(tables: LanceTables, name: str) -> list[Decision]:
     ]
 
 
-def _decide(tracking: Tracking, tables: LanceTables, name: str, document: Mapping[str, Any]) -> None:
-    """Put a decision on the record, then move the alias. The same decision, cut short, is finished."""
+def _decide(
+    tracking: Tracking, tables: LanceTables, name: str, document: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Put a decision on the record, then move the alias. The same decision, cut short, is finished.
+
+    Returns what was put on the record, as JSON values.
+    """
     history = read_history(tables, name)
     before = history[:-1] if _is_unfinished(history, document) else history
     identity = decision_id(before[-1] if before else None, document)
@@ -211,6 +231,7 @@ def _decide(tracking: Tracking, tables: LanceTables, name: str, document: Mappin
         },
     )
     _move(tracking, name, document["version"])
+    return told
 
 
 def _is_unfinished(history: Sequence[Decision], document: Mapping[str, Any]) -> bool:

@@ -8,14 +8,13 @@ import dagster as dg
 
 from assets.lineage.promotion import Comparison, PromotionRule, compare
 from assets.materialization import environment
-from assets.materialized import Materialized, every_materialization
+from assets.materialized import Materialized
 from assets.records import EVALUATIONS
-from orchestration.registered import Registered, are_alike, find_registered, made_for
+from orchestration.evaluated import BASE, alike_evaluation, evaluation_of
+from orchestration.registered import Registered, find_registered
 from resources.errors import SultanaError
 from resources.tables import LanceTables
 from resources.tracking import Tracking
-
-BASE = "the base model"
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ def gather_evidence(
     against = champion.title if champion else BASE
     ours, theirs, comparisons, problem = None, None, [], None
     try:
-        evaluated = _evaluation_of(instance, candidate)
+        evaluated = evaluation_of(instance, candidate)
         ours = _scores(tables, candidate.title, evaluated)
-        theirs = _scores(tables, against, _alike(instance, champion, candidate, evaluated))
+        theirs = _scores(tables, against, alike_evaluation(instance, champion, candidate, evaluated))
         comparisons = compare(ours.rows, theirs.rows, rule)
     except SultanaError as error:
         if not force:
@@ -63,37 +62,6 @@ def gather_evidence(
         "code": {name: environment()[name] for name in ("git_commit", "git_dirty")},
     }
     return comparisons, evidence, problem
-
-
-def _evaluation_of(instance: dg.DagsterInstance, model: Registered) -> Materialized:
-    found = made_for(instance, "evaluation", model)
-    if not found:
-        raise SultanaError(
-            f"{model.title} has not been evaluated",
-            "Materialize the asset 'evaluation' of its partition "
-            f"({model.tags['dagster.partition']}), or run: sultana run --to evaluation",
-        )
-    return found[0]
-
-
-def _alike(
-    instance: dg.DagsterInstance, champion: Registered | None, candidate: Registered, evaluated: Materialized
-) -> Materialized:
-    """The newest evaluation of the champion, or of the base model, on the same data with the same settings."""
-    found = (
-        made_for(instance, "evaluation", champion)
-        if champion
-        else list(every_materialization(instance, "baseline_evaluation"))
-    )
-    for made in found:
-        if are_alike(made, evaluated):
-            return made
-    raise SultanaError(
-        f"There is no evaluation of {champion.title if champion else BASE} on the same data and with the same "
-        f"settings as that of {candidate.title}",
-        "Evaluate both alike (configuration of the asset 'evaluation', or 'baseline_evaluation' for the base "
-        "model), or waive the rule with --force and a reason",
-    )
 
 
 def _scores(tables: LanceTables, title: str, made: Materialized) -> Scores:

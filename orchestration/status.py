@@ -1,6 +1,8 @@
 """`sultana status`: what is materialized, how much, how old, and what has changed since."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 from rich.console import Console
@@ -31,30 +33,56 @@ def why_stale(instance: dg.DagsterInstance, made: Materialized, code_version: st
     return ""
 
 
-def show_status(console: Console) -> None:
-    """Prints a line per asset, and per partition where there are partitions."""
+def read_status() -> dict[str, Any]:
+    """The state of every asset, and of every partition that was materialized, in flow order, as JSON values.
+
+    `state` is fresh, stale or not materialized; `why` says what has changed since. Times are seconds since 1970.
+    """
     graph = defs.resolve_asset_graph()
-    board = Table()
-    for column in ("asset", "partition", "rows", "age", "data version", "state"):
-        board.add_column(column, justify="right" if column in ("rows", "age") else "left")
+    states: list[dict[str, Any]] = []
     with open_instance(data_folder()) as instance:
         for key in (key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)):
             node = graph.get(key)
             name = key.to_user_string()
             partitions = sorted(instance.get_materialized_partitions(key)) if node.is_partitioned else [None]
             found = [made for one in partitions for made in materializations(instance, name, one)]
-            if not found:
-                board.add_row(name, "", "", "", "", "not materialized")
-            for made in found:
-                stale = why_stale(instance, made, node.code_version)
-                rows = made.metadata.get("dagster/row_count")
-                board.add_row(
-                    name,
-                    made.partition or "",
-                    f"{rows.value:,}" if rows is not None else "",
-                    age(time.time() - made.timestamp),
-                    made.data_version[:12],
-                    f"stale: {stale}" if stale else "fresh",
-                )
-    console.print(f"Data folder: {data_folder()}", markup=False)
+            states += [_state(instance, made, node.code_version) for made in found] or [
+                {"asset": name, "partition": None, "state": "not materialized"}
+            ]
+    return {"data_folder": str(data_folder()), "assets": states}
+
+
+def _state(instance: dg.DagsterInstance, made: Materialized, code_version: str | None) -> dict[str, Any]:
+    stale = why_stale(instance, made, code_version)
+    rows = made.metadata.get("dagster/row_count")
+    return {
+        "asset": made.asset,
+        "partition": made.partition,
+        "state": "stale" if stale else "fresh",
+        "why": stale or None,
+        "rows": None if rows is None else rows.value,
+        "data_version": made.data_version,
+        "made_at": made.timestamp,
+        "run_id": made.run_id,
+    }
+
+
+def show_status(found: Mapping[str, Any], console: Console) -> None:
+    """Prints a line per asset, and per partition where there are partitions."""
+    board = Table()
+    for column in ("asset", "partition", "rows", "age", "data version", "state"):
+        board.add_column(column, justify="right" if column in ("rows", "age") else "left")
+    for one in found["assets"]:
+        if "made_at" not in one:
+            board.add_row(one["asset"], "", "", "", "", one["state"])
+            continue
+        board.add_row(
+            one["asset"],
+            one["partition"] or "",
+            "" if one["rows"] is None else f"{one['rows']:,}",
+            age(time.time() - one["made_at"]),
+            one["data_version"][:12],
+            f"stale: {one['why']}" if one["why"] else one["state"],
+        )
+    console.print(f"Data folder: {found['data_folder']}", markup=False)
     console.print(board)

@@ -1,9 +1,11 @@
-"""Peak memory of a stretch of work in this process, on Linux."""
+"""Memory on Linux: the peak of a stretch of work in this process, and what is left for more."""
 
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
+_SYSTEM = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")
 
 
 def restart_peak() -> None:
@@ -22,3 +24,22 @@ def peak_mebibytes() -> float | None:
         return None
     found = [line for line in lines if line.startswith("VmHWM:")]
     return int(found[0].split()[1]) / 1024 if found else None
+
+
+def available_bytes() -> int | None:
+    """Memory that a new program could use: what the system has, or less where a control group (v2) says so.
+
+    None where the system does not tell.
+    """
+    try:
+        lines = _SYSTEM.read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    try:
+        limit = (_GROUP / "memory.max").read_text().strip()
+        if limit != "max":
+            found.append(int(limit) - int((_GROUP / "memory.current").read_text()))
+    except OSError:  # no such group
+        pass
+    return min(found) if found else None

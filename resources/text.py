@@ -79,6 +79,11 @@ def escape_terminal(text: str, limit: int | None = None) -> str:
     )
 
 
+def escape_lines(text: str, limit: int | None = None) -> str:
+    """The same of a text of several lines, which stay lines."""
+    return "\n".join(escape_terminal(line) for line in _cut(text, limit).split("\n"))
+
+
 def escape_markdown_cell(text: str, limit: int = 160) -> str:
     """`text` as one cell of a Markdown table: no markup, HTML, cell border or line end gets through.
 

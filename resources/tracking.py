@@ -106,13 +106,14 @@ class Tracking:
         tags: Mapping[str, str],
         aliases: Sequence[str],
         artifacts: Mapping[str, bytes] = MappingProxyType({}),
+        run_name: str | None = None,
     ) -> PublishedModel:
         """Publish the folder `files` as one new version of the registered model `name`.
 
         Each of `step_metrics` maps metric names to values and has a "step"; `artifacts` are files of the
-        run, by relative path. Called again with the same key it completes what is missing and returns the
-        same version. Raises SultanaError where a name is not legal, the key was used for other files, or a
-        stored file differs from its source.
+        run, by relative path; `run_name` is that of the run, without it the model's. Called again with the
+        same key it completes what is missing and returns the same version. Raises SultanaError where a name is
+        not legal, the key was used for other files, or a stored file differs from its source.
         """
         check_name(name, "Model")
         for alias in aliases:
@@ -136,7 +137,7 @@ class Tracking:
                 )
             if version is None or not self._is_verified(name, int(version.version)):
                 experiment = experiment_id(client, self.experiment, self._artifacts)
-                run = find_or_create_run(client, experiment, key, name, tags)
+                run = find_or_create_run(client, experiment, key, run_name or name, tags)
                 log_training(client, run, parameters, step_metrics, inputs, artifacts)
                 model = upload_model(client, run, key, name, files, manifest, self.database is not None)
                 if run.info.status != "FINISHED":
@@ -195,6 +196,14 @@ class Tracking:
         """Store files of a run: relative POSIX path -> content. One of the same path is replaced."""
         with self.client() as client:
             log_artifacts(client, run_id, artifacts)
+
+    def metric_history(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+        """(step, value) of metrics of a run, by step; a metric that was not logged has none."""
+        with self.client() as client:
+            return {
+                name: sorted((point.step, point.value) for point in client.get_metric_history(run_id, name))
+                for name in names
+            }
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version; its idempotency key and manifest hash cannot be changed."""

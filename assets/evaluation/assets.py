@@ -146,8 +146,8 @@ def _score(
         made,
         answers,
         {
-            "loss": loss.mean,
-            "accuracy": accuracy.mean,
+            f"{split}_loss": loss.mean,
+            f"{split}_accuracy": accuracy.mean,
             "refused_examples": len(measured.refused),
             "chat_template_applied": template,
             **shown_scores(made, split, answers, asked),

@@ -1,5 +1,6 @@
 """The door of the leaderboard: strategies and the base model compared, over seeds and question by question."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from assets.materialized import Materialized, materializations
 from assets.presentation import COLOURS, plot, table
 from assets.records import EVALUATION_ANSWERS, SPLITS, digest
 from resources.definitions import Storage
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 if TYPE_CHECKING:
@@ -22,20 +24,26 @@ if TYPE_CHECKING:
 CODE_VERSION = "2"
 
 
+def read_answers(
+    tables: LanceTables, evaluation: Materialized, columns: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of EVALUATION_ANSWERS that an evaluation made; `columns`: only these."""
+    mine = id_filter("scoring_id", [evaluation.record["facts"]["scoring_id"]])
+    found: list[dict[str, Any]] = tables.read(
+        evaluation.table(EVALUATION_ANSWERS.table), columns=columns, filter=mine
+    ).to_pylist()
+    return found
+
+
 def _benchmarks(
     stage: Stage, config: LeaderboardConfig, evaluations: list[Materialized]
 ) -> list[BenchmarkStanding]:
     """Strategies on each benchmark and on the split, with paired intervals."""
     marks: dict[tuple[str, int], Marks] = {}
     for made in evaluations:
-        facts = made.record["facts"]
-        answers = stage.tables.read(
-            made.table(EVALUATION_ANSWERS.table),
-            columns=["benchmark", "question_id", "scores"],
-            filter=id_filter("scoring_id", [facts["scoring_id"]]),
-        )
-        who = facts["rows"][0]["strategy"], facts["rows"][0]["seed"]
-        marks[who] = marks_of(answers.to_pylist(), quoted_metrics(SPLITS))
+        answers = read_answers(stage.tables, made, ["benchmark", "question_id", "scores"])
+        rows = made.record["facts"]["rows"]
+        marks[rows[0]["strategy"], rows[0]["seed"]] = marks_of(answers, quoted_metrics(SPLITS))
     return benchmark_standings(
         marks, config.reference, samples=config.bootstrap_samples, seed=config.bootstrap_seed
     )

@@ -28,7 +28,7 @@ def shown_scores(
     answers: Sequence[Mapping[str, Any]],
     asked: Sequence[Asked],
 ) -> dict[str, Any]:
-    """Metadata of an evaluation, from its rows of EVALUATIONS and EVALUATION_ANSWERS."""
+    """Metadata of an evaluation, from its rows of EVALUATIONS and EVALUATION_ANSWERS; see also `mlflow_tables`."""
     by_metric = {
         metric: {
             row["task"]: row["value"] for row in rows if (row["split"], row["metric"]) == (split, metric)
@@ -36,10 +36,14 @@ def shown_scores(
         for metric in ("loss", "accuracy")
     }
     shown = {
-        "loss_per_task": bars(by_metric["loss"], title="Held-out loss per task", x="nats per token"),
-        "accuracy_per_task": bars(by_metric["accuracy"], title="Exact match per task", x="share right"),
-        "scores": table(_scores([row for row in rows if row["split"] == split])),
-        "answers": table(_samples([one for one in answers if one["benchmark"] == split], "accuracy")),
+        f"{split}_loss_per_task": bars(by_metric["loss"], title="Held-out loss per task", x="nats per token"),
+        f"{split}_accuracy_per_task": bars(
+            by_metric["accuracy"], title="Exact match per task", x="share right"
+        ),
+        f"{split}_scores": table(_scores([row for row in rows if row["split"] == split])),
+        f"{split}_answers": table(
+            _samples([one for one in answers if one["benchmark"] == split], "accuracy")
+        ),
     }
     if asked:
         shown["benchmarks"] = table(_scores([row for row in rows if row["split"] == BENCHMARK]))
@@ -66,7 +70,7 @@ def shown_scores(
 def mlflow_tables(
     rows: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]], split: str
 ) -> dict[str, list[dict[str, Any]]]:
-    """Tables of the MLflow run by path: every score, and the answers that are shown."""
+    """Tables of the MLflow run by path, named as in Dagster: every score, and the answers that are shown."""
     metrics = quoted_metrics([split])
     benchmarks = sorted({answer["benchmark"] for answer in answers})
     return {
@@ -99,7 +103,17 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _samples(answers: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """The first right and wrong answers of each task, in order of question id, which are hashes."""
+    columns = ("task", "right", "prompt", "expected", "got")
+    return [{name: one[name] for name in columns} for one in sample_answers(answers, metric)]
+
+
+def sample_answers(
+    answers: Sequence[Mapping[str, Any]], metric: str, each: int = SAMPLES
+) -> list[dict[str, Any]]:
+    """The first `each` right and wrong answers of each task, in order of question id, which are hashes.
+
+    Rows of EVALUATION_ANSWERS of one benchmark, with `right` beside.
+    """
     found = []
     tasks = sorted({answer["task"] for answer in answers})[:MOST_TASKS]
     for task in tasks:
@@ -110,16 +124,8 @@ def _samples(answers: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str
                 if answer["task"] == task
                 and any(one["name"] == metric and (one["value"] >= 0.5) == right for one in answer["scores"])
             ]
-            found += [
-                {
-                    "task": task,
-                    "right": right,
-                    "prompt": answer["prompt"],
-                    "expected": answer["expected"],
-                    "got": answer["got"],
-                }
-                for answer in sorted(mine, key=lambda one: one["question_id"])[:SAMPLES]
-            ]
+            ordered = sorted(mine, key=lambda one: one["question_id"])
+            found += [{**answer, "right": right} for answer in ordered[:each]]
     return found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.finetuning.config import CheckpointConfig
-from assets.finetuning.curves import MeasuredCurve, loss_plot, tracked_metrics, tracked_plots
+from assets.finetuning.curves import MeasuredCurve, loss_plot, summary, tracked_metrics, tracked_plots
 from assets.finetuning.encoding import ChatEncoder
 from assets.finetuning.processes import train_in_processes
 from assets.finetuning.rows import read_batches
@@ -93,17 +93,18 @@ def checkpoint(
     flavor = dict(folder_manifest(files).items() - weights_manifest.items())
     curriculum_id = sources["curriculum"].record["facts"]["curriculum_id"]
     inputs = _inputs(stage, sources)
-    settings = config.training.model_dump(mode="json")
+    settings = config.model_dump(mode="json", exclude={"training", "seed"})
+    training = config.training.model_dump(mode="json")
     published = registry.open(storage).publish(
         name=registry.registered_model,
         idempotency_key=digest([stage.inputs_digest, flavor]),
         files=files,
         parameters={
-            **{f"training.{name}": value for name, value in settings.items()},
+            **{f"training.{name}": value for name, value in training.items()},
+            **settings,
             "strategy": strategy,
             "seed": seed,
-            "processes": config.processes,
-            "sharding": config.sharding.value,
+            "training_seed": stage.settings["seed"],
             "base_model": model.name,
             "base_model_fingerprint": model.fingerprint(),
             "steps": len(batches),
@@ -122,6 +123,7 @@ def checkpoint(
         },
         aliases=[f"{strategy}-seed-{seed}", CANDIDATE],
         artifacts=tracked_plots(result, reward, png),
+        run_name=stage.title,
     )
     # The registry holds the result now; what only a resumed run would need can go.
     shutil.rmtree(folder)
@@ -131,11 +133,8 @@ def checkpoint(
             "model": f"{published.model_name} version {published.version}",
             "mlflow_run_id": published.run_id,
             "loss": plot(loss_plot(result, reward), title="Loss", x="optimizer step", y="nats per token"),
-            "final_training_loss": result.final_loss,
-            "tokens": result.tokens,
-            "tokens_per_second": round(result.tokens / result.seconds, 1),
+            **summary(result),
             "resumed_from_step": 0 if result.resumed_from is None else result.resumed_from,
-            "weights_of_step": result.best_step,
             "files": published.source,
             "inputs": table(
                 [{"table": one.name, "version": one.version, "rows": one.rows} for one in inputs]

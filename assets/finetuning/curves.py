@@ -41,26 +41,47 @@ class MeasuredCurve:
         return [(steps, self._values[steps]) for steps, _ in measured if steps in self._values]
 
 
+def summary(result: "TrainingResult") -> dict[str, float | int]:
+    """What a training came to, under the names that it has in Dagster and in MLflow alike."""
+    return {
+        "final_training_loss": result.final_loss,
+        "trained_tokens": result.tokens,
+        "mean_tokens_per_second": round(result.tokens / result.seconds, 1),
+        "weights_of_step": result.best_step,
+    }
+
+
 def tracked_metrics(result: "TrainingResult", reward: Sequence[tuple[int, float]]) -> list[dict[str, float]]:
-    """Metrics for MLflow: of each step, numbered from 0, and of each measurement, after as many steps."""
+    """Metrics for MLflow: of each step, numbered from 0, of each measurement, after as many steps, and the summary."""
     steps = [
         {**step, "tokens_per_second": step["tokens"] / step["seconds"]} if step["seconds"] else step
         for step in result.step_metrics()
     ]
     curves = ((EARLY_STOPPING_LOSS, result.measures), (REWARD_LOSS, reward))
-    return steps + [{"step": float(done), name: value} for name, points in curves for done, value in points]
+    measured = [{"step": float(done), name: value} for name, points in curves for done, value in points]
+    return [*steps, *measured, {"step": float(len(result.steps)), **summary(result)}]
 
 
 def loss_plot(result: "TrainingResult", reward: Sequence[tuple[int, float]]) -> Draw:
     """Draws the loss of the training batches and of both held-out splits."""
+    return draw_losses([(one.step, one.loss) for one in result.steps], result.measures, reward)
+
+
+def draw_losses(
+    training: Sequence[tuple[int, float]],
+    early_stopping: Sequence[tuple[int, float]],
+    reward: Sequence[tuple[int, float]],
+) -> Draw:
+    """Draws losses by step, as MLflow holds them: of batches by their step from 0, of splits after as many steps."""
 
     def draw(axes: "Axes") -> None:
-        axes.plot(
-            [one.step + 1 for one in result.steps], [one.loss for one in result.steps], label="training batch"
-        )
-        axes.plot(*zip(*result.measures, strict=True), marker="o", label="early-stopping split")
-        if reward:
-            axes.plot(*zip(*reward, strict=True), marker="s", label="reward split")
+        axes.plot([step + 1 for step, _ in training], [loss for _, loss in training], label="training batch")
+        for points, marker, label in (
+            (early_stopping, "o", "early-stopping split"),
+            (reward, "s", "reward split"),
+        ):
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=marker, label=label)
 
     return draw
 

@@ -1,19 +1,17 @@
 """The door of the stage `lineage`: one manifest per registered checkpoint."""
 
+import functools
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import dagster as dg
 
 from assets.lineage.config import LineageConfig
-from assets.lineage.manifest import Pointer, build_manifest
+from assets.lineage.manifest import build_manifest
 from assets.materialization import OWNER, begin
-from assets.materialized import materializations
+from assets.materialized import record_at
 from assets.partitions import EXPERIMENTS
 from assets.presentation import table
 from resources.definitions import ModelRegistry, Storage
-from resources.errors import SultanaError
 from resources.files import write_atomically
 
 CODE_VERSION = "1"
@@ -42,18 +40,9 @@ def lineage_manifest(
     if again := stage.previous(["lineage_manifest"]):
         return again[0]
 
-    def fetch(pointer: Pointer) -> Mapping[str, Any]:
-        found = materializations(
-            context.instance, pointer["asset"], pointer["partition"], pointer["storage_id"]
-        )
-        if not found:
-            raise SultanaError(
-                f"Dagster no longer knows materialization {pointer['storage_id']} of '{pointer['asset']}'",
-                "Restore the Dagster instance from a backup, or materialize the checkpoint again",
-            )
-        return {**found[0].record, "made_at": found[0].timestamp}
-
-    manifest = build_manifest(stage.upstream["checkpoint"].pointer(), fetch)
+    manifest = build_manifest(
+        stage.upstream["checkpoint"].pointer(), functools.partial(record_at, context.instance)
+    )
     model = manifest["model"]
     file = storage.path("lineage") / f"{model['model']}-version-{model['version']}.json"
     write_atomically(file, json.dumps(manifest, indent=1, sort_keys=True).encode())

@@ -185,3 +185,4 @@ def draw_curriculum(
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     every[-1].set_xlabel("optimizer step")
+    every[-1].locator_params(axis="x", integer=True)

@@ -90,7 +90,13 @@ def test_benchmarks_stand_beside_the_split(folder: Path) -> None:
     left_out = made.record["facts"]["benchmark_questions_left_out"]["arc_challenge"]
     assert list(left_out.values()) == ["shares text with a reward row"]
     assert made.record["facts"]["chat_template_applied"] is True
-    for name in ("benchmarks", "benchmark_answers", "benchmark_questions_left_out", "answers", "scores"):
+    for name in (
+        "benchmarks",
+        "benchmark_answers",
+        "benchmark_questions_left_out",
+        "test_answers",
+        "test_scores",
+    ):
         assert isinstance(made.metadata[name], dg.TableMetadataValue), name
     shown = made.metadata["benchmark_answers"].records  # type: ignore[union-attr]
     assert set(shown[0].data) == {"task", "right", "prompt", "expected", "got"}

@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from assets.ledger import Entry, Selection, curriculum_table
 from assets.lineage.exports.curated import Curated, Sources
-from assets.lineage.exports.folder import Description
+from assets.lineage.exports.folder import Counts, Description
+from assets.lineage.exports.layout import PARTS
 from assets.records import CURRICULUM, DIVERSITY_CLUSTERS, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS
 from resources.tables import LanceTables, Provenance, Record, TableRef
 
@@ -181,3 +182,40 @@ class Small:
             diversity={"vendi_score": 3.25},
             names={"embedder": "/home/somebody/embedder"},
         )
+
+
+def about_of(small: Small, kind: str = "adapter", **changes: Any) -> dict[str, Any]:
+    """The content of a model's export.json."""
+    curated, counts = small.curated(curriculum=True), Counts()
+    parts = {part: {"rows": len(list(counts.count(part, curated.rows(part))))} for part in PARTS}
+    scores = [
+        {"task": HOSTILE, "metric": "loss", "split": "test", "value": 1.5, "examples": 4},
+        {
+            "task": "plain",
+            "metric": "loss",
+            "split": "test",
+            "value": 2.5,
+            "examples": 4,
+            "standard_error": 0.25,
+            "overlapping": 1,
+            "value_without_overlap": 2.75,
+        },
+    ]
+    return {
+        **small.description(curriculum=True).to_json(),
+        "kind": kind,
+        "model": {
+            "name": "sultana",
+            "version": 3,
+            "mlflow_run_id": "r",
+            "checkpoint_id": "c" * 32,
+            "files_manifest_sha256": "f" * 64,
+        },
+        "base_model": {"name": HOSTILE, "revision": None, "fingerprint": "b" * 64, "hub_id": None},
+        "training": {"strategy": "random", "seed": 1234, "steps": 2, "batch_size": 2, "trained_tokens": 691},
+        "slots": {"original": 2, "interpolated": 2},
+        "parts": parts,
+        "counts": counts.to_json(),
+        "evaluation": {"rows": scores, "base_rows": [{**scores[1], "value": 3.5}]},
+        **changes,
+    }

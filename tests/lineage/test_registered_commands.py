@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from html_page import Page
 from typer.testing import CliRunner
 
 from assets.finetuning.weights import load_weights
+from assets.materialized import require
 from orchestration.cli import app
-from orchestration.generate import Chat, Sampling, visible
+from orchestration.generate import Chat, Sampling
+from orchestration.instance import open_instance
 from resources.files import folder_manifest
 from resources.language_model import LanguageModel
 from resources.tables import LanceTables
@@ -43,9 +46,11 @@ def sultana(*arguments: str, given: str | None = None) -> str:
     return found.stdout
 
 
-def refused(*arguments: str) -> str:
+def refused(*arguments: str, status: int = 1) -> str:
     found = CliRunner().invoke(app, list(arguments))
-    assert found.exit_code == 1 and found.stderr.startswith("sultana: "), found.output + repr(found.exception)
+    assert found.exit_code == status and found.stderr.startswith("sultana: "), found.output + repr(
+        found.exception
+    )
     return " ".join(found.stderr.split())
 
 
@@ -68,8 +73,12 @@ def test_a_champion_by_the_rule_and_back(registered_data: Path, tracking: Tracki
     assert tracking.aliases("sultana") == {"candidate": 1, "random-seed-0": 1}
     assert len(decisions(registered_data)) == before
 
-    told = sultana("promote", "sultana", "--margin", "0.001", "--loss-tolerance", "9", "--reason", "first")
-    assert "sultana version 1 is the champion" in told
+    told = json.loads(
+        sultana(
+            "promote", "sultana", "--margin", "0.001", "--loss-tolerance", "9", "--reason", "first", "--json"
+        )
+    )
+    assert (told["action"], told["version"], told["report"]) == ("promote", 1, "report.html")
     assert tracking.aliases("sultana")["champion"] == 1
     row = decisions(registered_data)[-1]
     assert (row["version"], row["previous_version"], row["forced"], row["reason"]) == (
@@ -86,7 +95,10 @@ def test_a_champion_by_the_rule_and_back(registered_data: Path, tracking: Tracki
     run = str(tracking.versions("sultana")[0].run_id)
     place = f"promotions/{row['sequence']:04d}-promote.json"
     file = Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path=place))
-    assert json.loads(file.read_bytes())["evidence"] == evidence
+    assert json.loads(file.read_bytes())["evidence"] == evidence == told["evidence"]
+    kept = Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path="report.html"))
+    page = Page(kept.read_text(encoding="utf-8"))
+    assert "Why it was promoted" in page.text and "The rule held." in page.text and "champion" in page.text
     assert "is the champion already" in refused("promote", "sultana")
 
     # A second version, registered by the same door but never evaluated.
@@ -103,7 +115,8 @@ def test_a_champion_by_the_rule_and_back(registered_data: Path, tracking: Tracki
         aliases=[],
     )
     assert "sultana version 2 has not been evaluated" in refused("promote", "sultana/2")
-    sultana("promote", "sultana/2", "--force", "--reason", "trial")
+    told = sultana("promote", "sultana/2", "--force", "--reason", "trial")
+    assert "There is no report of it: Dagster does not know the checkpoint" in " ".join(told.split())
     row = decisions(registered_data)[-1]
     assert row["forced"] and row["reason"] == "trial" and row["previous_version"] == 1
     assert "has not been evaluated" in json.loads(row["evidence"])["not_compared"]
@@ -128,14 +141,14 @@ def test_a_decision_that_was_cut_short_is_finished(
     for step in ("log_artifacts", "set_version_tags", "set_alias"):
         with monkeypatch.context() as patch:
             patch.setattr(Tracking, step, stopped)
-            assert "Stopped by the keyboard" in refused("promote", "sultana/1", *rule)
+            assert "Stopped by the keyboard" in refused("promote", "sultana/1", *rule, status=130)
         assert "champion" not in tracking.aliases("sultana")
         assert len(decisions(registered_data)) == before + 1
     sultana("promote", "sultana/1", *rule)
     assert len(decisions(registered_data)) == before + 1
     with monkeypatch.context() as patch:
         patch.setattr(Tracking, "remove_alias", stopped)
-        refused("rollback", "sultana")
+        refused("rollback", "sultana", status=130)
     assert tracking.aliases("sultana")["champion"] == 1
     sultana("rollback", "sultana")
     assert "champion" not in tracking.aliases("sultana")
@@ -148,6 +161,47 @@ def test_an_alias_that_something_else_moved_is_not_rolled_back(tracking: Trackin
     assert "was moved by something else" in refused("rollback", "sultana")
     sultana("promote", "sultana/1", "--loss-tolerance", "9")
     sultana("rollback", "sultana")
+
+
+def test_a_report_is_a_file_to_mail(registered_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    told = json.loads(sultana("report", "sultana/1", str(out), "--json"))
+    source = out.read_text(encoding="utf-8")
+    assert told["file"] == str(out) and told["bytes"] == out.stat().st_size < 1_000_000
+    page = Page(source)
+    page.assert_loads_nothing()
+    for part in (
+        "SmolLM2-135M-Instruct",
+        "random",
+        "CC0-1.0",
+        "starter-",
+        "against the base model",
+        "expected",
+    ):
+        assert part in page.text, part
+    assert page.elements.count("svg") >= 4  # loss and accuracy against the base model, choices, curves
+    assert str(registered_data) not in source
+    assert "exists already" in refused("report", "sultana/1", str(out))
+    sultana("report", "sultana@random-seed-0", str(tmp_path / "again.html"))
+    assert (tmp_path / "again.html").read_bytes() == out.read_bytes()
+    assert "no version 9" in refused("report", "sultana/9", str(tmp_path / "none.html"))
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_versions_are_compared_question_by_question(registered_data: Path) -> None:
+    found = json.loads(sultana("compare", "sultana/1", "sultana@random-seed-0", "--json"))
+    assert (found["a"]["version"], found["b"]["version"], found["settings"]) == (1, 1, [])
+    assert {row["metric"] for row in found["scores"]} == {"loss", "accuracy"}
+    for row in found["scores"]:
+        assert row["a"] == row["b"] and row["difference"]["mean"] == row["difference"]["high"] == 0
+    with open_instance(registered_data) as instance:
+        rows = require(instance, "evaluation", "0|random").record["facts"]["rows"]
+    assert {(row["task"], row["metric"]): row["a"] for row in found["tasks"]} == {
+        (row["task"], row["metric"]): row["value"] for row in rows
+    }
+    told = sultana("compare", "sultana/1", "sultana/1")
+    assert "No setting differs." in told and "A: sultana version 1" in told
+    assert "no version 9" in refused("compare", "sultana/1", "sultana/9")
 
 
 @torch.no_grad()
@@ -267,7 +321,3 @@ def test_a_conversation_that_is_too_long_is_refused(pair: Any) -> None:
     with pytest.raises(SultanaError, match="and the model reads 20"):
         chat.reply("word " * 30, lambda piece: None)
     assert chat.messages == []
-
-
-def test_what_is_shown_cannot_drive_a_terminal() -> None:
-    assert visible("a\x1b]0;title\x07b\nc\u202ed\r") == "a\\x1b]0;title\\x07b\nc\\u202ed\\r"

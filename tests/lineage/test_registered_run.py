@@ -45,9 +45,14 @@ def test_the_run_tells_the_training(registered_data: Path, tracking: Tracking) -
         scores = client.load_table(experiment.experiment_id, "evaluation/test_scores.json", [run_id])
         answers = client.load_table(experiment.experiment_id, "evaluation/test_answers.json", [run_id])
     assert experiment.name == "sultana" and run.info.status == "FINISHED"
-    assert {"strategy", "seed", "base_model_fingerprint", "curriculum_id", "training.method"} <= set(
-        run.data.params
-    )
+    assert {
+        "strategy",
+        "seed",
+        "base_model_fingerprint",
+        "curriculum_id",
+        "training.method",
+        "save_every",
+    } <= set(run.data.params)
     for name in ("loss", "learning_rate", "tokens_per_second", "gradient_norm"):
         assert [step for step, _ in histories[name]] == [0, 1], name
     for name in ("early_stopping_loss", "reward_loss"):  # before the first step and after the last
@@ -69,6 +74,28 @@ def test_the_run_tells_the_training(registered_data: Path, tracking: Tracking) -
     for row in rows:
         name = f"test_{row['metric']}.{row['task']}"
         assert run.data.metrics[name] == pytest.approx(row["value"])
+
+
+def test_both_uis_show_the_same_names(registered_data: Path, tracking: Tracking) -> None:
+    checkpoint, evaluation = made(registered_data, "checkpoint"), made(registered_data, "evaluation")
+    with tracking.client() as client:
+        run = client.get_run(checkpoint.record["facts"]["mlflow_run_id"])
+    assert run.info.run_name == f"checkpoint {PARTITION}" == f"{checkpoint.asset} {checkpoint.partition}"
+    assert run.data.tags["dagster.run_id"] == checkpoint.record["made_by_run"]
+    for name in ("final_training_loss", "trained_tokens", "mean_tokens_per_second", "weights_of_step"):
+        assert run.data.metrics[name] == pytest.approx(checkpoint.metadata[name].value), name
+    for name in ("test_loss", "test_accuracy"):
+        assert run.data.metrics[name] == pytest.approx(evaluation.metadata[name].value), name
+    for name in ("test_scores", "test_answers"):
+        assert (
+            name in evaluation.metadata
+            and f"evaluation/{name}.json" in run.data.tags["mlflow.loggedArtifacts"]
+        )
+    settings = checkpoint.record["configuration"]
+    for name in ("processes", "sharding", "save_every", "early_stopping_every"):
+        assert str(settings[name]) == run.data.params[name].strip('"'), name
+    for name, value in settings["training"].items():
+        assert run.data.params[f"training.{name}"] == (value if isinstance(value, str) else json.dumps(value))
 
 
 def test_mlflow_loads_the_checkpoint_as_it_was_evaluated(

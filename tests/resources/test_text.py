@@ -97,3 +97,8 @@ def test_a_markdown_cell_holds_no_markup(value: str) -> None:
 def test_a_markdown_cell_shows_what_was_there() -> None:
     assert text.escape_markdown_cell("a|b\n<i>") == "a&#124;b&#92;n&#60;i&#62;"
     assert text.escape_markdown_cell("x" * 500, 10) == "x" * 9 + "…"
+
+
+def test_lines_stay_lines_and_cannot_drive_a_terminal() -> None:
+    assert text.escape_lines("a\x1b]0;title\x07b\nc\u202ed\r") == "a\\x1b]0;title\\x07b\nc\\u202ed\\r"
+    assert text.escape_lines("one\ntwo\nthree", 6) == "one\nt…"

@@ -25,6 +25,14 @@ SCORED = (
     "overlapping",
     "without them",
 )
+LIMITS = (
+    "The scores are of the benchmarks named and of nothing else. Rows that share much text with them were left out "
+    "of training; a paraphrase is not noticed.",
+    "Nobody has read the training data in full, and the model has not been tested for safety. It can be wrong, "
+    "biased or harmful.",
+)
+"""What no model of Sultana promises, as plain text."""
+
 _LIBRARIES = {"adapter": "peft", "merged": "transformers", "weights": "transformers"}
 
 
@@ -245,10 +253,7 @@ def _limits(about: Mapping[str, Any]) -> str:
     found = [
         f"Licences of the training data as its sources state them: {', '.join(names) or 'none known'}; the base "
         "model has its own. Under which licence these weights may be passed on is for you to find out.",
-        "The scores are of the benchmarks named and of nothing else. Rows that share much text with them were "
-        "left out of training; a paraphrase is not noticed.",
-        "Nobody has read the training data in full, and the model has not been tested for safety. It can be "
-        "wrong, biased or harmful.",
+        *LIMITS,
         "`MANIFEST.json` shows damage, not forgery: it is not signed.",
     ]
     return "## Limits\n\n" + "\n".join(f"- {one}" for one in found)
