@@ -16,7 +16,7 @@ from assets.interpolation.assets import interpolated_instructions
 from assets.lineage.assets import lineage_manifest
 from assets.selection.assets import curriculum
 from orchestration.jobs import JOBS
-from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
+from orchestration.settings import RESOURCES
 
 defs = dg.Definitions(
     assets=[
@@ -34,12 +34,6 @@ defs = dg.Definitions(
         lineage_manifest,
     ],
     jobs=JOBS,
-    resources={
-        "io_manager": NoValues(),
-        "storage": Storage(),
-        "registry": ModelRegistry(),
-        "language_model": LanguageModelSetting(),
-        "embedder": EmbedderSetting(),
-    },
+    resources=RESOURCES,
     executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}}),
 )

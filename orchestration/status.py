@@ -2,13 +2,13 @@
 
 import time
 
-import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from assets.materialized import Materialized, materializations
+from assets.materialized import materializations
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
+from orchestration.staleness import why_stale
 from resources.definitions import data_folder
 
 
@@ -20,20 +20,10 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def why_stale(instance: dg.DagsterInstance, made: Materialized, code_version: str | None) -> str:
-    """What has changed since a materialization: its code, or something it read; empty where nothing has."""
-    if code_version is not None and made.record["code_version"] != code_version:
-        return f"code version {made.record['code_version']} → {code_version}"
-    for pointer in made.record["upstream"].values():
-        newest = materializations(instance, pointer["asset"], pointer["partition"])
-        if newest and newest[0].data_version != pointer["data_version"]:
-            return f"{pointer['asset']} has changed"
-    return ""
-
-
 def show_status(console: Console) -> None:
     """Prints a line per asset, and per partition where there are partitions."""
-    graph = defs.resolve_asset_graph()
+    repository = defs.get_repository_def()
+    graph = repository.asset_graph
     board = Table()
     for column in ("asset", "partition", "rows", "age", "data version", "state"):
         board.add_column(column, justify="right" if column in ("rows", "age") else "left")
@@ -46,7 +36,7 @@ def show_status(console: Console) -> None:
             if not found:
                 board.add_row(name, "", "", "", "", "not materialized")
             for made in found:
-                stale = why_stale(instance, made, node.code_version)
+                stale = why_stale(instance, repository, made)
                 rows = made.metadata.get("dagster/row_count")
                 board.add_row(
                     name,
