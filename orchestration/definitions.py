@@ -1,4 +1,4 @@
-"""The one Definitions object: every asset, job and resource of Sultana.
+"""The one Definitions object: every asset, job, schedule, sensor and resource of Sultana.
 
 Loading it imports neither torch nor any other heavy library (a test holds that).
 """
@@ -15,32 +15,37 @@ from assets.instructions.assets import instructions, raw_instructions
 from assets.interpolation.assets import interpolated_instructions
 from assets.lineage.assets import lineage_manifest
 from assets.selection.assets import curriculum
+from orchestration.alerts import ALERTS
+from orchestration.asset_pages import described
+from orchestration.automation import FOLLOWING, automated
 from orchestration.jobs import JOBS
 from orchestration.model_jobs import MODEL_JOBS
-from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
+from orchestration.schedules import SCHEDULES
+from orchestration.sensors import sources_have_changed
+from orchestration.settings import RESOURCES
 
 defs = dg.Definitions(
-    assets=[
-        raw_instructions,
-        benchmark_splits,
-        instructions,
-        instruction_embeddings,
-        interpolated_instructions,
-        diversity_clusters,
-        curriculum,
-        checkpoint,
-        baseline_evaluation,
-        evaluation,
-        leaderboard,
-        lineage_manifest,
-    ],
+    assets=automated(
+        described(
+            [
+                raw_instructions,
+                benchmark_splits,
+                instructions,
+                instruction_embeddings,
+                interpolated_instructions,
+                diversity_clusters,
+                curriculum,
+                checkpoint,
+                baseline_evaluation,
+                evaluation,
+                leaderboard,
+                lineage_manifest,
+            ]
+        )
+    ),
     jobs=[*JOBS, *MODEL_JOBS],
-    resources={
-        "io_manager": NoValues(),
-        "storage": Storage(),
-        "registry": ModelRegistry(),
-        "language_model": LanguageModelSetting(),
-        "embedder": EmbedderSetting(),
-    },
+    schedules=SCHEDULES,
+    sensors=[sources_have_changed, FOLLOWING, *ALERTS],
+    resources=RESOURCES,
     executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}}),
 )

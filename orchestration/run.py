@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml
-from pydantic import ValidationError
 from rich.console import Console
 
-from assets.partitions import SEEDS, STRATEGIES, partition_key
+from assets.partitions import partition_key
 from orchestration.console import ConsoleSink
 from orchestration.dead_runs import PROCESS_TAG, fail_dead_runs, process_identity
 from orchestration.definitions import defs
-from orchestration.failures import wrong_settings
 from orchestration.instance import open_instance
-from orchestration.settings import CONFIGURATIONS
+from orchestration.settings import check_configuration, check_partitions, read_preset, read_yaml
 from resources.definitions import data_folder
 from resources.errors import SultanaError
 from resources.progress import install_sink
 
-PRESETS = Path(__file__).resolve().parent / "presets"
 SILENT: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -51,19 +47,6 @@ class Plan:
     after: tuple[str, ...]
     partitions: tuple[dg.MultiPartitionKey, ...]
     run_config: Mapping[str, Any]
-
-
-def _yaml(path: Path, what: str) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SultanaError(f"The {what} {path} does not exist", "Check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise SultanaError(f"The {what} {path} is not valid YAML ({reason})", "Correct it") from None
-    if not isinstance(found, dict):
-        raise SultanaError(f"The {what} {path} holds no mapping", "Start it with 'ops:' or 'resources:'")
-    return found
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,26 +83,16 @@ def _from_options(request: Request) -> dict[str, Any]:
 
 def plan(request: Request) -> Plan:
     """The runs that a request means. Raises SultanaError where a setting is wrong; nothing has run yet."""
-    preset = PRESETS / f"{request.preset}.yaml"
-    if not preset.exists():
-        known = ", ".join(sorted(one.stem for one in PRESETS.glob("*.yaml")))
-        raise SultanaError(f"There is no preset '{request.preset}'", f"Choose one of: {known}")
-    settings = _yaml(preset, "preset")
+    settings = read_preset(request.preset)
     run_config = settings["run_config"]
     if request.config is not None:
-        run_config = _merge(run_config, _yaml(request.config, "run configuration"))
+        run_config = _merge(run_config, read_yaml(request.config, "run configuration"))
     run_config = _merge(run_config, _from_options(request))
     check_configuration(run_config)
 
     strategies = request.strategies or settings["partitions"]["strategy"]
     seeds = [str(seed) for seed in (request.seeds or settings["partitions"]["seed"])]
-    choices: tuple[tuple[str, Sequence[str], Sequence[str]], ...] = (
-        ("strategy", strategies, STRATEGIES),
-        ("seed", seeds, SEEDS),
-    )
-    for what, asked, offered in choices:
-        for unknown in (one for one in asked if one not in offered):
-            raise SultanaError(f"There is no {what} '{unknown}'", f"Choose from: {', '.join(offered)}")
+    check_partitions(strategies, seeds)
 
     graph = defs.resolve_asset_graph()
     keys = graph.get_all_asset_keys()
@@ -146,44 +119,6 @@ def plan(request: Request) -> Plan:
         partitions=tuple(partition_key(strategy, int(seed)) for strategy in strategies for seed in seeds),
         run_config=run_config,
     )
-
-
-def check_configuration(run_config: Mapping[str, Any]) -> None:
-    """Raises SultanaError where a setting is unknown, of the wrong type or out of bounds."""
-    for key in run_config:
-        if key not in ("ops", "resources", "execution", "loggers"):
-            raise SultanaError(
-                f"The run configuration has an unknown key '{key}'", "Use 'ops' and 'resources'"
-            )
-    for name, values in (run_config.get("ops") or {}).items():
-        _check_one(f"ops.{name}", CONFIGURATIONS.get(name), values)
-    for name, values in (run_config.get("resources") or {}).items():
-        resource = (defs.resources or {}).get(name)
-        _check_one(f"resources.{name}", type(resource) if resource is not None else None, values)
-
-
-def _check_one(where: str, configuration: type[Any] | None, values: Any) -> None:
-    if configuration is None:
-        known = ", ".join(
-            sorted(CONFIGURATIONS) if where.startswith("ops.") else sorted(defs.resources or {})
-        )
-        raise SultanaError(
-            f"The run configuration names '{where}', which does not exist", f"Choose from: {known}"
-        )
-    if not isinstance(values, Mapping) or set(values) - {"config"}:
-        raise SultanaError(
-            f"'{where}' of the run configuration has no 'config'",
-            f"Write {where.split('.')[1]}: {{config: {{…}}}}",
-        )
-    given = values.get("config") or {}
-    unknown = set(given) - set(configuration.model_fields)
-    if unknown:
-        known = ", ".join(sorted(configuration.model_fields))
-        raise SultanaError(f"'{where}' has no setting '{sorted(unknown)[0]}'", f"Choose from: {known}")
-    try:
-        configuration(**given)
-    except ValidationError as error:
-        raise wrong_settings(error, where) from None
 
 
 def _execute(

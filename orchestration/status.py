@@ -11,6 +11,7 @@ from rich.table import Table
 from assets.materialized import Materialized, materializations
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
+from orchestration.staleness import why_stale
 from resources.definitions import data_folder
 
 
@@ -22,23 +23,13 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def why_stale(instance: dg.DagsterInstance, made: Materialized, code_version: str | None) -> str:
-    """What has changed since a materialization: its code, or something it read; empty where nothing has."""
-    if code_version is not None and made.record["code_version"] != code_version:
-        return f"code version {made.record['code_version']} → {code_version}"
-    for pointer in made.record["upstream"].values():
-        newest = materializations(instance, pointer["asset"], pointer["partition"])
-        if newest and newest[0].data_version != pointer["data_version"]:
-            return f"{pointer['asset']} has changed"
-    return ""
-
-
 def read_status() -> dict[str, Any]:
     """The state of every asset, and of every partition that was materialized, in flow order, as JSON values.
 
     `state` is fresh, stale or not materialized; `why` says what has changed since. Times are seconds since 1970.
     """
-    graph = defs.resolve_asset_graph()
+    repository = defs.get_repository_def()
+    graph = repository.asset_graph
     states: list[dict[str, Any]] = []
     with open_instance(data_folder()) as instance:
         for key in (key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)):
@@ -46,14 +37,16 @@ def read_status() -> dict[str, Any]:
             name = key.to_user_string()
             partitions = sorted(instance.get_materialized_partitions(key)) if node.is_partitioned else [None]
             found = [made for one in partitions for made in materializations(instance, name, one)]
-            states += [_state(instance, made, node.code_version) for made in found] or [
+            states += [_state(instance, repository, made) for made in found] or [
                 {"asset": name, "partition": None, "state": "not materialized"}
             ]
     return {"data_folder": str(data_folder()), "assets": states}
 
 
-def _state(instance: dg.DagsterInstance, made: Materialized, code_version: str | None) -> dict[str, Any]:
-    stale = why_stale(instance, made, code_version)
+def _state(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, made: Materialized
+) -> dict[str, Any]:
+    stale = why_stale(instance, repository, made)
     rows = made.metadata.get("dagster/row_count")
     return {
         "asset": made.asset,

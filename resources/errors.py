@@ -13,3 +13,7 @@ class SultanaError(Exception):
         self.problem = problem.rstrip(". ")
         self.remedy = remedy.rstrip(". ")
         super().__init__(f"{self.problem}. {self.remedy}.")
+
+
+class TransientError(SultanaError):
+    """A fault that may be gone at the next try: the network, a server that is busy. Steps are tried again after it."""

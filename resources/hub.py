@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from resources.errors import SultanaError
+from resources.errors import SultanaError, TransientError
 from resources.text import escape_terminal
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -35,7 +35,7 @@ def hub_explained(what: str) -> Iterator[None]:
                 f"{what} is not on this machine, and the Hub was not asked",
                 "Set HF_HUB_OFFLINE=0 to allow the download, or give a local folder",
             ) from error
-        raise SultanaError(
+        raise TransientError(
             f"{what} is not on this machine, and the Hub cannot be reached",
             "Check the network, or give a local folder",
         ) from error
@@ -44,7 +44,8 @@ def hub_explained(what: str) -> Iterator[None]:
             f"{what} has no legal name: {escape_terminal(str(error), 200)}", "Write it as owner/name"
         ) from error
     except (unreachable, OSError) as error:
-        raise SultanaError(
+        status = getattr(getattr(error, "response", None), "status_code", 503)
+        raise (TransientError if status == 429 or status >= 500 else SultanaError)(
             f"{what} could not be fetched from the Hub: {escape_terminal(str(error), 200)}",
             "Check its name and revision, the network, and HF_TOKEN where it is private or gated",
         ) from error

@@ -14,6 +14,7 @@ from assets.materialization import OWNER, Stage, begin
 from assets.materialized import table_of
 from assets.presentation import COLOURS, column_schema, plot, preview, table
 from assets.records import DIVERSITY_CLUSTERS, RowsDigest
+from assets.retries import tried_again
 from resources.definitions import LanguageModelSetting, Storage
 from resources.tables import TableRef
 
@@ -34,7 +35,7 @@ SHOWN_ALONE = ("vendi_score", "mean_cosine_distance", "cluster_entropy", "task_c
 
 @dg.asset(
     deps=["instructions", "instruction_embeddings", "interpolated_instructions"],
-    group_name="diversity",
+    group_name="5_diversity",
     owners=[OWNER],
     kinds={"lancedb", "numpy"},
     code_version=CODE_VERSION,
@@ -49,6 +50,7 @@ SHOWN_ALONE = ("vendi_score", "mean_cosine_distance", "cluster_entropy", "task_c
         )
     ],
 )
+@tried_again
 def diversity_clusters(
     context: dg.AssetExecutionContext,
     config: DiversityConfig,

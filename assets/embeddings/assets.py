@@ -13,6 +13,7 @@ from assets.materialization import OWNER, Stage, begin
 from assets.materialized import table_of
 from assets.presentation import column_schema, plot
 from assets.records import Record, digest, embeddings_record
+from assets.retries import tried_again
 from resources.definitions import EmbedderSetting, Storage
 from resources.tables import Provenance, TableRef
 
@@ -26,7 +27,7 @@ PLOTTED_ROWS = 2000
 
 @dg.asset(
     deps=["instructions"],
-    group_name="embeddings",
+    group_name="3_embeddings",
     owners=[OWNER],
     kinds={"lancedb", "huggingface"},
     code_version=CODE_VERSION,
@@ -40,6 +41,7 @@ PLOTTED_ROWS = 2000
         )
     ],
 )
+@tried_again
 def instruction_embeddings(
     context: dg.AssetExecutionContext, config: EmbeddingsConfig, storage: Storage, embedder: EmbedderSetting
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:

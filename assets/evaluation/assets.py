@@ -20,6 +20,7 @@ from assets.materialization import OWNER, Stage, begin
 from assets.materialized import follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.records import EVALUATION_ANSWERS, EVALUATIONS, rows_digest
+from assets.retries import tried_again
 from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
 from resources.errors import SultanaError
 from resources.text import id_filter
@@ -187,12 +188,13 @@ def _recorded(stage: Stage, found: _Found, facts: dict[str, Any]) -> dg.Material
 
 @dg.asset(
     deps=["benchmark_splits"],
-    group_name="evaluation",
+    group_name="8_evaluation",
     owners=[OWNER],
     kinds={"pytorch"},
     code_version=CODE_VERSION,
     pool="device",
 )
+@tried_again
 def baseline_evaluation(
     context: dg.AssetExecutionContext,
     config: EvaluationConfig,
@@ -221,12 +223,13 @@ def baseline_evaluation(
 @dg.asset(
     deps=["checkpoint", "benchmark_splits"],
     partitions_def=EXPERIMENTS,
-    group_name="evaluation",
+    group_name="8_evaluation",
     owners=[OWNER],
     kinds={"pytorch", "mlflow"},
     code_version=CODE_VERSION,
     pool="device",
 )
+@tried_again
 def evaluation(
     context: dg.AssetExecutionContext,
     config: EvaluationConfig,

@@ -14,6 +14,7 @@ from assets.materialization import OWNER, Stage, begin
 from assets.materialized import Materialized, materializations
 from assets.presentation import COLOURS, plot, table
 from assets.records import EVALUATION_ANSWERS, SPLITS, digest
+from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.tables import LanceTables
 from resources.text import id_filter
@@ -54,11 +55,12 @@ def _benchmarks(
         "baseline_evaluation",
         dg.AssetDep("evaluation", partition_mapping=dg.AllPartitionMapping()),
     ],
-    group_name="evaluation",
+    group_name="8_evaluation",
     owners=[OWNER],
     kinds={"python"},
     code_version=CODE_VERSION,
 )
+@tried_again
 def leaderboard(
     context: dg.AssetExecutionContext, config: LeaderboardConfig, storage: Storage
 ) -> dg.MaterializeResult:

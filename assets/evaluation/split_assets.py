@@ -17,6 +17,7 @@ from assets.materialization import OWNER, Stage, begin
 from assets.materialized import table_of
 from assets.presentation import bars, column_schema, preview, table
 from assets.records import BENCHMARK_SPLITS, SPLITS, digest, rows_digest
+from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.errors import SultanaError
 from resources.tables import TableRef
@@ -47,7 +48,7 @@ def _split_specs(config: BenchmarkSplitsConfig, storage: Storage) -> dict[str, l
 
 
 @dg.asset(
-    group_name="evaluation",
+    group_name="1_benchmarks",
     owners=[OWNER],
     kinds={"lancedb"},
     code_version=CODE_VERSION,
@@ -61,6 +62,7 @@ def _split_specs(config: BenchmarkSplitsConfig, storage: Storage) -> dict[str, l
         )
     ],
 )
+@tried_again
 def benchmark_splits(
     context: dg.AssetExecutionContext, config: BenchmarkSplitsConfig, storage: Storage
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:

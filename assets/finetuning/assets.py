@@ -18,6 +18,7 @@ from assets.materialized import Materialized, follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.presentation import plot, png, table
 from assets.records import ID_LENGTH, digest
+from assets.retries import tried_again
 from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
 from resources.files import folder_manifest
 from resources.model_flavor import write_flavor
@@ -34,12 +35,13 @@ CODE_VERSION = "2"
 @dg.asset(
     deps=["curriculum", "benchmark_splits"],
     partitions_def=EXPERIMENTS,
-    group_name="finetuning",
+    group_name="7_finetuning",
     owners=[OWNER],
     kinds={"pytorch", "huggingface", "mlflow"},
     code_version=CODE_VERSION,
     pool="device",
 )
+@tried_again
 def checkpoint(
     context: dg.AssetExecutionContext,
     config: CheckpointConfig,

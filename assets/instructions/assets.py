@@ -23,6 +23,7 @@ from assets.records import (
     digest,
     rows_digest,
 )
+from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.errors import SultanaError
 
@@ -63,12 +64,13 @@ def _sample(rows: Iterable[RawRow], most: int) -> Iterator[RawRow]:
 
 
 @dg.asset(
-    group_name="instructions",
+    group_name="2_instructions",
     owners=[OWNER],
     kinds={"lancedb"},
     code_version=RAW_CODE_VERSION,
     pool="raw_instructions",
 )
+@tried_again
 def raw_instructions(
     context: dg.AssetExecutionContext, config: RawInstructionsConfig, storage: Storage
 ) -> dg.MaterializeResult:
@@ -168,7 +170,7 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
             deps=["raw_instructions", "benchmark_splits"],
             description="Instructions to learn from: normalised, validated, without duplicates and benchmark rows. "
             "Exact duplicates are merged, and every origin is kept.",
-            group_name="instructions",
+            group_name="2_instructions",
             owners=[OWNER],
             kinds={"lancedb"},
             code_version=CODE_VERSION,
@@ -177,7 +179,7 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
             "quarantine",
             deps=["raw_instructions", "benchmark_splits"],
             description="Rows that are not fit to learn from, each with file, position, reason and raw text.",
-            group_name="instructions",
+            group_name="2_instructions",
             owners=[OWNER],
             kinds={"lancedb"},
             code_version=CODE_VERSION,
@@ -187,7 +189,7 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
             deps=["raw_instructions", "benchmark_splits"],
             description="Sound rows that were left out: exact duplicates (merged), near-duplicates and rows "
             "contaminated with benchmark text, each with the row it collides with.",
-            group_name="instructions",
+            group_name="2_instructions",
             owners=[OWNER],
             kinds={"lancedb"},
             code_version=CODE_VERSION,
@@ -203,6 +205,7 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
     ],
     pool="instructions",
 )
+@tried_again
 def instructions(
     context: dg.AssetExecutionContext, config: InstructionsConfig, storage: Storage
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:

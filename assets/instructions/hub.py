@@ -12,10 +12,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from resources.errors import SultanaError
+from resources.files import file_states
 from resources.hub import hub_explained
 from resources.text import check_name, escape_terminal
 
 HUB_PREFIX = "hf://"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _ADDRESS = re.compile(r"hf://datasets/([^/@]+)/([^/@]+)(?:@([^/]+))?(?:/(.+))?")
 _ONLINE = (
     "Set HF_HUB_OFFLINE=0 to fetch it, or fetch it once with 'hf download {repo} --repo-type dataset "
@@ -49,6 +51,34 @@ def hub_files(
     `owner/name`, read in place of the Hub; `revision` is then taken at its word. Otherwise the newest
     commit is looked up once and recorded. Raises SultanaError.
     """
+    repo, revision, pattern = _parts(uri, revision)
+    if mirror is not None:
+        return _from_mirror(repo, mirror, revision, pattern, split, subset, working_folder)
+    return _from_hub(repo, revision, pattern, split, subset, working_folder)
+
+
+def hub_state(uri: str, *, revision: str | None, mirror: str | None) -> list[list[Any]]:
+    """What tells cheaply whether a dataset has changed: its newest commit, or its mirror's files as they stand.
+
+    A commit that is pinned is taken at its word, and the Hub is not asked. Raises SultanaError.
+    """
+    repo, revision, _ = _parts(uri, revision)
+    if mirror is not None:
+        return file_states((str(one), one) for one in (Path(mirror) / repo).rglob("*"))
+    if revision and _COMMIT.fullmatch(revision):
+        return [[repo, revision]]
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise SultanaError(
+            f"The dataset {repo} is on the Hub, and this process is offline", _ONLINE.format(repo=repo)
+        )
+    with hub_explained(f"The dataset {repo}"):
+        return [[repo, HfApi().dataset_info(repo, revision=revision).sha]]
+
+
+def _parts(uri: str, revision: str | None) -> tuple[str, str | None, str | None]:
+    """Repository, revision and glob of an address."""
     matched = _ADDRESS.fullmatch(uri)
     if matched is None:
         raise SultanaError(
@@ -63,10 +93,7 @@ def hub_files(
             f"{escape_terminal(uri, 200)} names revision '{pinned}', and its setting '{revision}'",
             "Name it once",
         )
-    revision = pinned or revision
-    if mirror is not None:
-        return _from_mirror(repo, mirror, revision, pattern, split, subset, working_folder)
-    return _from_hub(repo, revision, pattern, split, subset, working_folder)
+    return repo, pinned or revision, pattern
 
 
 def _from_mirror(

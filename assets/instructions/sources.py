@@ -5,13 +5,15 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from assets.instructions.hub import HUB_PREFIX, hub_files
 from assets.instructions.reader import format_of_name
-from resources.errors import SultanaError
+from resources.errors import SultanaError, TransientError
 from resources.files import disk_full_explained, sha256_file
 from resources.text import escape_terminal
 
@@ -19,6 +21,11 @@ _BLOCK = 1 << 20
 _MAGIC = re.compile(r"[*?\[]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# What file systems call the version of a file; a size alone is none.
+_VERSIONS = (
+    *("ETag", "etag", "Content-MD5", "Digest", "version_id", "generation"),
+    *("Last-Modified", "LastModified", "last_modified", "mtime", "updated"),
+)
 # What the datasets library writes beside the rows.
 _NOT_ROWS = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"})
 
@@ -66,11 +73,10 @@ def resolve(
             f"{shown_uri(uri)} is given the revision '{revision}', but only hf:// addresses have revisions",
             "Leave 'revision' out",
         )
-    if uri.startswith("file://"):
-        uri = uri.removeprefix("file://")
-    if _SCHEME.match(uri) or "::" in uri:
+    if is_remote(uri):
         return _remote(uri, downloads)
-    found_files = sorted(_local(uri))
+    uri = uri.removeprefix("file://")
+    found_files = sorted(local_files(uri))
     try:
         return [SourceFile(path, _shown(name), str(path), sha256_file(path)) for name, path in found_files]
     except OSError as error:
@@ -78,6 +84,12 @@ def resolve(
             f"{error.filename or shown_uri(uri)} cannot be read: {error.strerror}",
             "Check the file and its permissions",
         ) from error
+
+
+def is_remote(uri: str) -> bool:
+    """Whether fsspec has to open an address: it is neither a path of this machine nor `file://`."""
+    uri = uri.removeprefix("file://")
+    return _SCHEME.match(uri) is not None or "::" in uri
 
 
 def shown_uri(uri: str) -> str:
@@ -92,8 +104,8 @@ def _shown(name: str) -> str:
     return escape_terminal(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
-def _local(uri: str) -> Iterator[tuple[str, Path]]:
-    """(name, path) of each file of a path or glob."""
+def local_files(uri: str) -> Iterator[tuple[str, Path]]:
+    """(name, path) of each file of a path, folder or glob. Raises SultanaError where there is none."""
     path = Path(uri).expanduser()
     if path.is_dir():
         found = False
@@ -153,29 +165,11 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _remote(uri: str, downloads: Path) -> list[SourceFile]:
     """The files of an fsspec address, copied."""
-    import aiohttp
-    from fsspec.core import url_to_fs
-
     shown = shown_uri(uri)
-    try:
-        system, path = url_to_fs(uri)
-        # In a web address `?` begins a query, and a page that lists files is not a folder.
-        if uri.startswith(("http://", "https://")):
-            base, paths = "", [path]
-        elif _MAGIC.search(path):
-            base = str(Path(*_fixed_parts(Path(path))))
-            paths = [one for one in system.glob(path) if system.isfile(one)]
-        elif system.isdir(path):
-            base = path
-            paths = [
-                one for one in system.find(path) if format_of_name(one) and Path(one).name not in _NOT_ROWS
-            ]
-        else:
-            base, paths = "", [path]
-        if not paths:
-            raise SultanaError(f"{shown} has no file to read", "Correct the address of the source")
+    with _remote_explained(uri):
+        system, path, base, paths = _remote_paths(uri)
         files = []
-        for place, one in enumerate(sorted(paths)):
+        for place, one in enumerate(paths):
             name = (
                 one.removeprefix(base).lstrip("/") if base else urlsplit(one).path.rpartition("/")[2] or one
             )
@@ -191,14 +185,65 @@ def _remote(uri: str, downloads: Path) -> list[SourceFile]:
                         copy.write(block)
             address = shown if one == path else f"{urlsplit(shown).scheme}://{one.lstrip('/')}"
             files.append(SourceFile(target, _shown(name), address, digest.hexdigest()))
+    return files
+
+
+def remote_state(uri: str) -> list[list[Any]]:
+    """What an fsspec address says of its files without their content: name, size, and version where it is told.
+
+    The version is None where the server tells neither an entity tag nor a time. Raises SultanaError.
+    """
+    with _remote_explained(uri):
+        system, _, base, paths = _remote_paths(uri)
+        found = []
+        for one in paths:
+            told = system.info(one)
+            versions = [str(told[name]) for name in _VERSIONS if told.get(name) is not None]
+            found.append([one.removeprefix(base), told.get("size"), versions or None])
+    return found
+
+
+def _remote_paths(uri: str) -> tuple[Any, str, str, list[str]]:
+    """The file system of an fsspec address, its path there, the folder that names are relative to, the files."""
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(uri)
+    system.invalidate_cache()  # file systems live as long as the process, and remember listings
+    # In a web address `?` begins a query, and a page that lists files is not a folder.
+    if uri.startswith(("http://", "https://")):
+        base, paths = "", [path]
+    elif _MAGIC.search(path):
+        base = str(Path(*_fixed_parts(Path(path))))
+        paths = [one for one in system.glob(path) if system.isfile(one)]
+    elif system.isdir(path):
+        base = path
+        paths = [one for one in system.find(path) if format_of_name(one) and Path(one).name not in _NOT_ROWS]
+    else:
+        base, paths = "", [path]
+    if not paths:
+        raise SultanaError(f"{shown_uri(uri)} has no file to read", "Correct the address of the source")
+    return system, path, base, sorted(paths)
+
+
+@contextmanager
+def _remote_explained(uri: str) -> Iterator[None]:
+    import aiohttp
+
+    shown = shown_uri(uri)
+    try:
+        yield
     except (OSError, ValueError, ImportError, RuntimeError, aiohttp.ClientError) as error:
         reason = _ADDRESS.sub(lambda found: shown_uri(found.group()), str(error)) or type(error).__name__
+        # fsspec says "not found" of every failure over http, and has the true one as its cause.
+        told = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+        lasting = isinstance(told, FileNotFoundError | PermissionError | ValueError | ImportError)
+        status = getattr(told, "status", 400 if lasting else 503)
+        passing = status == 429 or status >= 500
         # Not chained: the first error may spell out the secrets of the address.
-        raise SultanaError(
+        raise (TransientError if passing else SultanaError)(
             f"{shown} cannot be read: {escape_terminal(reason, 200)}",
             "Check the address, the network and the credentials that fsspec needs for it",
         ) from None
-    return files
 
 
 def _suffixes(name: str) -> str:

@@ -12,6 +12,7 @@ from assets.materialization import OWNER, Stage, begin
 from assets.materialized import table_of
 from assets.presentation import column_schema, plot, preview, table
 from assets.records import INTERPOLATED_INSTRUCTIONS, rows_digest
+from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.tables import TableRef
 
@@ -21,7 +22,7 @@ RECIPES_SOUND = "recipes_are_sound"
 
 @dg.asset(
     deps=["instructions", "instruction_embeddings"],
-    group_name="interpolation",
+    group_name="4_interpolation",
     owners=[OWNER],
     kinds={"lancedb"},
     code_version=CODE_VERSION,
@@ -35,6 +36,7 @@ RECIPES_SOUND = "recipes_are_sound"
         )
     ],
 )
+@tried_again
 def interpolated_instructions(
     context: dg.AssetExecutionContext, config: InterpolationConfig, storage: Storage
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:

@@ -11,6 +11,7 @@ from assets.materialization import OWNER, begin
 from assets.materialized import record_at
 from assets.partitions import EXPERIMENTS
 from assets.presentation import table
+from assets.retries import tried_again
 from resources.definitions import ModelRegistry, Storage
 from resources.files import write_atomically
 
@@ -20,11 +21,12 @@ CODE_VERSION = "1"
 @dg.asset(
     deps=["checkpoint"],
     partitions_def=EXPERIMENTS,
-    group_name="lineage",
+    group_name="9_lineage",
     owners=[OWNER],
     kinds={"json"},
     code_version=CODE_VERSION,
 )
+@tried_again
 def lineage_manifest(
     context: dg.AssetExecutionContext, config: LineageConfig, storage: Storage, registry: ModelRegistry
 ) -> dg.MaterializeResult:

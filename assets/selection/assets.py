@@ -17,6 +17,7 @@ from assets.materialization import OWNER, Stage, begin
 from assets.materialized import LINEAGE, follow, table_of
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.records import CURRICULUM, digest, rows_digest
+from assets.retries import tried_again
 from assets.selection.auxiliary import FeatureStore
 from assets.selection.config import CurriculumConfig
 from assets.selection.pool import Budget
@@ -51,7 +52,7 @@ DESCRIPTION = (
 @dg.asset(
     deps=["diversity_clusters", "benchmark_splits"],
     partitions_def=EXPERIMENTS,
-    group_name="selection",
+    group_name="6_selection",
     owners=[OWNER],
     kinds={"lancedb", "pytorch"},
     code_version=CODE_VERSION,
@@ -67,6 +68,7 @@ DESCRIPTION = (
         )
     ],
 )
+@tried_again
 def curriculum(
     context: dg.AssetExecutionContext,
     config: CurriculumConfig,

@@ -31,6 +31,7 @@ def _specifications() -> dict[str, Any]:
             "partitions": sorted(node.partitions_def.get_partition_keys()) if node.partitions_def else None,
             "pools": sorted(node.pools or ()),
             "description": node.description,
+            "follows": node.automation_condition is not None,
         }
     checks = {
         f"{key.asset_key.to_user_string()}:{key.name}": graph.get_check_spec(key).blocking
@@ -41,7 +42,14 @@ def _specifications() -> dict[str, Any]:
         for job in defs.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    return {"assets": assets, "checks": checks, "jobs": jobs}
+    repository = defs.get_repository_def()
+    return {
+        "assets": assets,
+        "checks": checks,
+        "jobs": jobs,
+        "schedules": {one.name: one.cron_schedule for one in repository.schedule_defs},
+        "sensors": {one.name: one.default_status.value for one in repository.sensor_defs},
+    }
 
 
 def test_the_graph_is_the_one_in_the_snapshot() -> None:

@@ -1,0 +1,84 @@
+"""What a run is configured with that nobody started by hand.
+
+`SULTANA_SETTINGS` may name a file that is written as a preset is: `partitions` and `run_config`. Without it,
+an asset is made again with the settings of its last run, so nothing changes that nobody changed.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.materialized import materializations
+from assets.partitions import partition_key
+from orchestration.settings import check_configuration, check_partitions, read_yaml
+from resources.errors import SultanaError
+
+SETTINGS = "SULTANA_SETTINGS"
+
+
+@dataclass(frozen=True)
+class RefreshSettings:
+    """What the file in `SULTANA_SETTINGS` says."""
+
+    file: Path
+    run_config: dict[str, Any]
+    partitions: tuple[dg.MultiPartitionKey, ...]
+
+
+def refresh_settings() -> RefreshSettings | None:
+    """The settings file, read and checked; None where the environment names none. Raises SultanaError."""
+    named = os.environ.get(SETTINGS, "")
+    if not named:
+        return None
+    file = Path(named).expanduser()
+    found = read_yaml(file, f"settings file of {SETTINGS}")
+    if unknown := sorted(set(found) - {"partitions", "run_config"}):
+        raise SultanaError(
+            f"The settings file {file} has an unknown key '{unknown[0]}'", "Use 'partitions' and 'run_config'"
+        )
+    run_config = found.get("run_config") or {}
+    check_configuration(run_config)
+    partitions = found.get("partitions") or {}
+    strategies = [str(one) for one in partitions.get("strategy") or ()]
+    seeds = [str(one) for one in partitions.get("seed") or ()]
+    check_partitions(strategies, seeds)
+    keys = tuple(partition_key(strategy, int(seed)) for strategy in strategies for seed in seeds)
+    return RefreshSettings(file, run_config, keys)
+
+
+def run_config_for(
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition,
+    assets: Iterable[str],
+    partition: str | None = None,
+) -> dict[str, Any]:
+    """The run configuration of a run of `assets`: the settings file's, else that of each asset's last run.
+
+    Of a partition that was never made, the last run of any partition counts. Assets that were never made
+    keep their defaults.
+    """
+    settings = refresh_settings()
+    graph = repository.asset_graph
+    found: list[tuple[int, str, Mapping[str, Any]]] = []
+    for asset in assets:
+        made = materializations(instance, asset, partition) or materializations(instance, asset)
+        run = instance.get_run_by_id(made[0].run_id) if made else None
+        if settings is not None:
+            found.append((0, asset, settings.run_config))
+        elif run is not None:
+            found.append((made[0].storage_id, asset, run.run_config))
+    ops: dict[str, Any] = {}
+    resources: dict[str, Any] = {}
+    # The newest last: where assets were made with different resources, the last choice is what people mean.
+    for _, asset, config in sorted(found, key=lambda one: one[:2]):
+        definition = graph.get(dg.AssetKey(asset)).assets_def
+        if values := (config.get("ops") or {}).get(definition.op.name):
+            ops[definition.op.name] = values
+        for name, values in (config.get("resources") or {}).items():
+            if name in definition.required_resource_keys:
+                resources[name] = values
+    return {name: values for name, values in (("ops", ops), ("resources", resources)) if values}
