@@ -1,4 +1,4 @@
-"""The one Definitions object: every asset, job and resource of Sultana.
+"""The one Definitions object: every asset, check, job and resource of Sultana.
 
 Loading it imports neither torch nor any other heavy library (a test holds that).
 """
@@ -15,6 +15,7 @@ from assets.instructions.assets import instructions, raw_instructions
 from assets.interpolation.assets import interpolated_instructions
 from assets.lineage.assets import lineage_manifest
 from assets.selection.assets import curriculum
+from orchestration.checks import CHECKS
 from orchestration.jobs import JOBS
 from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
 
@@ -33,6 +34,7 @@ defs = dg.Definitions(
         leaderboard,
         lineage_manifest,
     ],
+    asset_checks=CHECKS,
     jobs=JOBS,
     resources={
         "io_manager": NoValues(),

@@ -6,11 +6,12 @@ from typing import Any
 
 import dagster as dg
 
+from assets.evaluation.alike import are_alike
 from assets.lineage.promotion import Comparison, PromotionRule, compare
 from assets.materialization import environment
 from assets.materialized import Materialized, every_materialization
 from assets.records import EVALUATIONS
-from orchestration.registered import Registered, are_alike, find_registered, made_for
+from orchestration.registered import Registered, find_registered, made_for
 from resources.errors import SultanaError
 from resources.tables import LanceTables
 from resources.tracking import Tracking
@@ -86,7 +87,7 @@ def _alike(
         else list(every_materialization(instance, "baseline_evaluation"))
     )
     for made in found:
-        if are_alike(made, evaluated):
+        if are_alike(made.record, evaluated.record):
             return made
     raise SultanaError(
         f"There is no evaluation of {champion.title if champion else BASE} on the same data and with the same "

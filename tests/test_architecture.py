@@ -17,8 +17,14 @@ STAGES = (
     "selection",
     "lineage",
 )
-DOORS = {"assets.py", "split_assets.py", "leaderboard_assets.py", "config.py"}
-DAGSTER_IN_ASSETS = {"materialization.py", "materialized.py", "presentation.py", "partitions.py"}
+DOORS = {"assets.py", "split_assets.py", "leaderboard_assets.py", "checks.py", "config.py"}
+DAGSTER_IN_ASSETS = {
+    "checking.py",
+    "materialization.py",
+    "materialized.py",
+    "presentation.py",
+    "partitions.py",
+}
 FILES = sorted(
     path for room in ("assets", "orchestration", "resources") for path in (PROJECT / room).rglob("*.py")
 )
