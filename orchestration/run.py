@@ -227,12 +227,21 @@ def _execute(
                 **({PROCESS_TAG: identity} if identity else {}),
             },
         )
-    finally:
-        failed = failed_checks(instance, run_id)
-        for one in failed:
-            if stops(one):
-                raise stopped(one)
+    except dg.DagsterError as error:
+        failed = _warn(instance, run_id, sink)
+        if not failed:
+            raise
+        raise stopped(failed[0]) from error
+    _warn(instance, run_id, sink)
+
+
+def _warn(instance: dg.DagsterInstance, run_id: str, sink: ConsoleSink) -> list[dg.AssetCheckEvaluation]:
+    """Shows the failed checks of a run that do not block; gives back those that do."""
+    failed = failed_checks(instance, run_id)
+    for one in failed:
+        if not stops(one):
             sink.warn(in_words(one))
+    return [one for one in failed if stops(one)]
 
 
 def run_request(request: Request, console: Console) -> None:

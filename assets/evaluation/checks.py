@@ -104,19 +104,25 @@ def evaluation_checks(
 
     def not_seen() -> Outcome:
         checkpoint = follow(context.instance, made, "checkpoint")
-        curriculum = follow(context.instance, checkpoint, "curriculum")
+        splits = follow(context.instance, made, SPLITS)
         split = made.record["configuration"]["split"]
-        scored, rewarded, stopped_on = (
-            [row for row in _rows(checking, follow(context.instance, of, SPLITS)) if row["split"] == name]
-            for of, name in ((made, split), (curriculum, "reward"), (checkpoint, "early_stopping"))
-        )
-        settings = follow(context.instance, made, SPLITS).record["configuration"]
+        saw = [(follow(context.instance, checkpoint, "curriculum"), "reward")]
+        # Who asks for scores on the early-stopping split knows that training may have stopped on it.
+        if split != "early_stopping":
+            saw.append((checkpoint, "early_stopping"))
+        seen: list[dict[str, Any]] = []
+        of_other_splits: list[dict[str, Any]] = []
+        for who, name in saw:
+            known = follow(context.instance, who, SPLITS)
+            rows = _rows(checking, known, name)
+            seen += rows
+            of_other_splits += rows if known.data_version != splits.data_version else []
         return unseen(
-            scored,
-            # Who asks for scores on the early-stopping split knows that training may have stopped on it.
-            rewarded + (stopped_on if split != "early_stopping" else []),
-            n=settings["contamination_ngram"],
-            threshold=settings["contamination_threshold"],
+            _rows(checking, splits, split),
+            seen,
+            of_other_splits,
+            n=splits.record["configuration"]["contamination_ngram"],
+            threshold=splits.record["configuration"]["contamination_threshold"],
         )
 
     yield from checking.results(
@@ -128,6 +134,7 @@ def evaluation_checks(
     )
 
 
-def _rows(checking: Checking, splits: Materialized) -> list[dict[str, Any]]:
+def _rows(checking: Checking, splits: Materialized, split: str | None = None) -> list[dict[str, Any]]:
+    """The examples of a split, or of all three."""
     rows: list[dict[str, Any]] = checking.tables.read(splits.table(), columns=COLUMNS).to_pylist()
-    return rows
+    return rows if split is None else [row for row in rows if row["split"] == split]

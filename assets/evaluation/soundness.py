@@ -38,13 +38,17 @@ def splits_disjoint(rows: Sequence[Row], *, n: int, threshold: float) -> Outcome
     )
 
 
-def unseen(scored: Sequence[Row], seen: Sequence[Row], *, n: int, threshold: float) -> Outcome:
+def unseen(
+    scored: Sequence[Row], seen: Sequence[Row], of_other_splits: Sequence[Row], *, n: int, threshold: float
+) -> Outcome:
     """Whether no scored example was seen before: by selection as a reward, or by training to stop on.
 
-    Both are rows of BENCHMARK_SPLITS; they may come from different versions of the table.
+    All are rows of BENCHMARK_SPLITS. `of_other_splits` are those among `seen` from another version of the table than
+    the scored ones, whose texts have not been compared with them yet (`splits_disjoint` has compared the rest).
     """
     prompts = {prompt_digest(row) for row in seen}
-    overlapping = sharing_text({row["example_id"]: row for row in seen}, scored, n=n, threshold=threshold)
+    others = {row["example_id"]: row for row in of_other_splits}
+    overlapping = sharing_text(others, scored, n=n, threshold=threshold)
     return no_faults(
         {
             "scored_prompts_seen_before": sum(prompt_digest(row) in prompts for row in scored),
