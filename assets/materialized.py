@@ -46,13 +46,6 @@ class Materialized:
         }
 
 
-def table_of(result: dg.MaterializeResult, name: str | None = None) -> TableRef:
-    """The Lance version that a result refers to; `name` where there are several."""
-    record = result.metadata[LINEAGE].value  # type: ignore[index, union-attr]
-    tables: Mapping[str, Any] = record["tables"]  # type: ignore[index, call-overload, assignment]
-    return TableRef.from_json(tables[name] if name else next(iter(tables.values())))
-
-
 def materializations(
     instance: dg.DagsterInstance, asset: str, partition: str | None = None, storage_id: int | None = None
 ) -> list[Materialized]:
@@ -138,3 +131,25 @@ def follow(instance: dg.DagsterInstance, made: Materialized, asset: str) -> Mate
             f"Materialize '{made.asset}' again",
         )
     return found[0]
+
+
+def made_in_run(
+    instance: dg.DagsterInstance, run_id: str, asset: str, partition: str | None = None
+) -> Materialized | None:
+    """The materialization of an asset (or partition) that a run recorded; the last one where there are several."""
+    events = instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION, ascending=False
+    ).records
+    for one in events:
+        event = one.asset_materialization
+        if event is not None and event.asset_key == dg.AssetKey(asset) and one.partition_key == partition:
+            return next(_recorded(asset, one), None)
+    return None
+
+
+def made_before(instance: dg.DagsterInstance, made: Materialized) -> Materialized | None:
+    """The newest earlier materialization of the same asset and partition that was not merely reused by `made`."""
+    for one in every_materialization(instance, made.asset, made.partition):
+        if one.storage_id < made.storage_id and one.record["made_by_run"] != made.record["made_by_run"]:
+            return one
+    return None

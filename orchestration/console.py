@@ -53,6 +53,10 @@ class ConsoleSink:
         """A stage has ended."""
         self._print(f"✓ {stage}: {summary}")
 
+    def warn(self, line: str) -> None:
+        """Something that has to be looked at."""
+        self._print(f"! {line}")
+
     def update(self, label: str, done: float, total: float | None, unit: str, finished: bool) -> None:
         """Moves the bar of `label`, or prints a line about it from time to time."""
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The one Definitions object: every asset, job, schedule, sensor and resource of Sultana.
+"""The one Definitions object: every asset, check, job, schedule, sensor and resource of Sultana.
 
 Loading it imports neither torch nor any other heavy library (a test holds that).
 """
@@ -18,6 +18,7 @@ from assets.selection.assets import curriculum
 from orchestration.alerts import ALERTS
 from orchestration.asset_pages import described
 from orchestration.automation import FOLLOWING, automated
+from orchestration.checks import CHECKS
 from orchestration.jobs import JOBS
 from orchestration.model_jobs import MODEL_JOBS
 from orchestration.schedules import SCHEDULES
@@ -43,6 +44,7 @@ defs = dg.Definitions(
             ]
         )
     ),
+    asset_checks=CHECKS,
     jobs=[*JOBS, *MODEL_JOBS],
     schedules=SCHEDULES,
     sensors=[sources_have_changed, FOLLOWING, *ALERTS],

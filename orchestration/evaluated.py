@@ -2,8 +2,9 @@
 
 import dagster as dg
 
+from assets.evaluation.alike import are_alike
 from assets.materialized import Materialized, every_materialization, follow
-from orchestration.registered import PARTITION_TAG, Registered, are_alike, made_for
+from orchestration.registered import PARTITION_TAG, Registered, made_for
 from resources.errors import SultanaError
 
 BASE = "the base model"
@@ -34,7 +35,7 @@ def alike_evaluation(
         else list(every_materialization(instance, "baseline_evaluation"))
     )
     for made in found:
-        if are_alike(made, evaluated):
+        if are_alike(made.record, evaluated.record):
             return made
     raise SultanaError(
         f"There is no evaluation of {other.title if other else BASE} on the same data and with the same "
@@ -50,6 +51,6 @@ def leaderboard_with(instance: dg.DagsterInstance, evaluated: Materialized) -> M
         pointer = made.record["upstream"].get(f"evaluation {evaluated.partition}")
         if pointer is None or pointer["data_version"] != evaluated.data_version:
             continue
-        if are_alike(follow(instance, made, "baseline_evaluation"), evaluated):
+        if are_alike(follow(instance, made, "baseline_evaluation").record, evaluated.record):
             return made
     return None

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
+from assets.evaluation.alike import are_alike
 from assets.lineage.exports.curated import Curated, Sources
 from assets.lineage.exports.folder import Counts, Description, check_target
 from assets.lineage.exports.layout import PARTS
@@ -21,7 +22,6 @@ from assets.materialized import Materialized, every_materialization, follow, rec
 from orchestration.instance import open_instance
 from orchestration.registered import (
     Registered,
-    are_alike,
     checkpoint_of,
     download_verified,
     find_registered,
@@ -149,7 +149,7 @@ def _evaluation(instance: dg.DagsterInstance, model: Registered) -> dict[str, An
     if not found:
         return {"rows": [], "base_rows": []}
     baselines = every_materialization(instance, "baseline_evaluation")
-    base = next((made for made in baselines if are_alike(made, found[0])), None)
+    base = next((made for made in baselines if are_alike(made.record, found[0].record)), None)
     return {
         "rows": [dict(row) for row in found[0].record["facts"]["rows"]],
         "base_rows": [dict(row) for row in base.record["facts"]["rows"]] if base else [],

@@ -21,6 +21,7 @@ from assets.lineage.promotion import (
     PromotionRule,
     decision_id,
     in_words,
+    read_history,
     standing,
 )
 from assets.records import PROMOTIONS, rows_digest
@@ -33,7 +34,7 @@ from resources.errors import SultanaError
 from resources.files import exclusive_lock
 from resources.model_reference import parse_reference
 from resources.tables import LanceTables, Provenance
-from resources.text import escape_terminal, sql_quote
+from resources.text import escape_terminal
 from resources.tracking import CANDIDATE, CHAMPION, Tracking
 
 LOCK_SECONDS = 60.0
@@ -166,18 +167,6 @@ def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str
     told = f"version {target} is the champion again" if target else "there is no champion any more"
     console.print(f"{name}: {told}", markup=False)
     return decided
-
-
-def read_history(tables: LanceTables, name: str) -> list[Decision]:
-    """The decisions about a model, in order."""
-    ref = tables.head(PROMOTIONS.table)
-    if ref is None:
-        return []
-    rows = tables.read(ref, filter=f"model = {sql_quote(name)}").to_pylist()
-    return [
-        Decision(row["promotion_id"], row["action"], row["version"], row["previous_version"])
-        for row in sorted(rows, key=lambda row: row["sequence"])
-    ]
 
 
 def _decide(

@@ -84,18 +84,6 @@ def checkpoint_of(instance: dg.DagsterInstance, model: Registered) -> Materializ
     return found[-1]
 
 
-def are_alike(one: Materialized, other: Materialized) -> bool:
-    """Whether two evaluations scored on the same data with the same settings, so that they can be compared."""
-    return all(
-        made(one.record) == made(other.record)
-        for made in (
-            lambda record: record["configuration"],
-            lambda record: record["upstream"]["benchmark_splits"]["data_version"],
-            lambda record: record["settings"].get("benchmarks"),  # hashes of their files
-        )
-    )
-
-
 def download_verified(tracking: "Tracking", model: Registered, to: Path) -> tuple[Path, BaseModel]:
     """A copy of a version's files, hashed against the registry, and what its base model is."""
     folder = tracking.download(model.name, model.version, to)

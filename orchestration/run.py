@@ -3,6 +3,7 @@
 Runs happen in this process, on the Dagster instance of the data folder, so the UI shows each of them.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ import dagster as dg
 from rich.console import Console
 
 from assets.partitions import partition_key
+from orchestration.check_results import failed_checks, in_words, stopped, stops
+from orchestration.checks import CHECKS
 from orchestration.console import ConsoleSink
 from orchestration.dead_runs import PROCESS_TAG, fail_dead_runs, process_identity
 from orchestration.definitions import defs
@@ -125,12 +128,15 @@ def _execute(
     instance: dg.DagsterInstance,
     assets: Sequence[str],
     run_config: Mapping[str, Any],
+    sink: ConsoleSink,
     partition: dg.MultiPartitionKey | None = None,
 ) -> None:
     if not assets:
         return
     graph = defs.resolve_asset_graph()
-    definitions = {graph.get(dg.AssetKey(name)).assets_def for name in assets}
+    keys = {dg.AssetKey(name) for name in assets}
+    definitions: set[dg.AssetsDefinition] = {graph.get(key).assets_def for key in keys}
+    definitions |= {one for one in CHECKS if any(key.asset_key in keys for key in one.check_keys)}
     ops = {one.op.name for one in definitions}
     resources = set().union(*(one.required_resource_keys for one in definitions))
     identity = process_identity()
@@ -141,34 +147,55 @@ def _execute(
             name: values for name, values in (run_config.get("resources") or {}).items() if name in resources
         },
     }
-    defs.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        run_config=config,
-        asset_selection=[dg.AssetKey(name) for name in assets],
-        partition_key=partition,
-        # The daemon could not retry a run that lived in this process.
-        tags={
-            "sultana/started_by": "command line",
-            "dagster/max_retries": "0",
-            **({PROCESS_TAG: identity} if identity else {}),
-        },
-    )
+    run_id = str(uuid.uuid4())
+    try:
+        defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            run_config=config,
+            asset_selection=[dg.AssetKey(name) for name in assets],
+            partition_key=partition,
+            run_id=run_id,
+            # The daemon could not retry a run that lived in this process.
+            tags={
+                "sultana/started_by": "command line",
+                "dagster/max_retries": "0",
+                **({PROCESS_TAG: identity} if identity else {}),
+            },
+        )
+    except dg.DagsterError as error:
+        failed = _warn(instance, run_id, sink)
+        if not failed:
+            raise
+        raise stopped(failed[0]) from error
+    _warn(instance, run_id, sink)
+
+
+def _warn(instance: dg.DagsterInstance, run_id: str, sink: ConsoleSink) -> list[dg.AssetCheckEvaluation]:
+    """Shows the failed checks of a run that do not block; gives back those that do."""
+    failed = failed_checks(instance, run_id)
+    for one in failed:
+        if not stops(one):
+            sink.warn(in_words(one))
+    return [one for one in failed if stops(one)]
 
 
 def run_request(request: Request, console: Console) -> None:
-    """Carries a request out and shows where it led. Raises what the failing step raised."""
+    """Carries a request out and shows where it led.
+
+    Raises what the failing step raised, and SultanaError where a check that blocks failed.
+    """
     steps = plan(request)
     with open_instance(data_folder()) as instance, ConsoleSink(console) as sink:
         for run_id in fail_dead_runs(instance):
             sink.begin(f"run {run_id} had been killed: marked as failed")
         install_sink(sink)
         try:
-            _execute(instance, steps.before, steps.run_config)
+            _execute(instance, steps.before, steps.run_config, sink)
             if steps.partitioned:
                 for number, partition in enumerate(steps.partitions, 1):
                     sink.begin(f"partition {number}/{len(steps.partitions)}: {partition}")
-                    _execute(instance, steps.partitioned, steps.run_config, partition)
-            _execute(instance, steps.after, steps.run_config)
+                    _execute(instance, steps.partitioned, steps.run_config, sink, partition)
+            _execute(instance, steps.after, steps.run_config, sink)
         finally:
             install_sink(None)
         if "leaderboard" in steps.after:

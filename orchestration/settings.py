@@ -8,15 +8,20 @@ import dagster as dg
 import yaml
 from pydantic import ValidationError
 
-from assets.diversity.config import DiversityConfig
-from assets.embeddings.config import EmbeddingsConfig
+from assets.diversity.config import DiversityChecksConfig, DiversityConfig
+from assets.embeddings.config import EmbeddingsChecksConfig, EmbeddingsConfig
 from assets.evaluation.config import BenchmarkSplitsConfig, EvaluationConfig, LeaderboardConfig
-from assets.finetuning.config import CheckpointConfig
-from assets.instructions.config import InstructionsConfig, RawInstructionsConfig
+from assets.finetuning.config import CheckpointChecksConfig, CheckpointConfig
+from assets.instructions.config import (
+    InstructionsChecksConfig,
+    InstructionsConfig,
+    RawInstructionsChecksConfig,
+    RawInstructionsConfig,
+)
 from assets.interpolation.config import InterpolationConfig
-from assets.lineage.config import LineageConfig
+from assets.lineage.config import LeaderboardChecksConfig, LineageConfig
 from assets.partitions import SEEDS, STRATEGIES
-from assets.selection.config import CurriculumConfig
+from assets.selection.config import CurriculumChecksConfig, CurriculumConfig
 from orchestration.failures import wrong_settings
 from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
 from resources.errors import SultanaError
@@ -36,6 +41,13 @@ CONFIGURATIONS: dict[str, type[dg.Config]] = {
     "evaluation": EvaluationConfig,
     "leaderboard": LeaderboardConfig,
     "lineage_manifest": LineageConfig,
+    "raw_instructions_checks": RawInstructionsChecksConfig,
+    "instructions_checks": InstructionsChecksConfig,
+    "instruction_embeddings_checks": EmbeddingsChecksConfig,
+    "diversity_clusters_checks": DiversityChecksConfig,
+    "curriculum_checks": CurriculumChecksConfig,
+    "checkpoint_checks": CheckpointChecksConfig,
+    "leaderboard_checks": LeaderboardChecksConfig,
 }
 
 RESOURCES: dict[str, Any] = {

@@ -1,7 +1,7 @@
-"""Progress of long work: rows done, rate and time left, for the terminal or a run's log.
+"""Progress of long work: rows done, rate and time left, for a run's log and for the terminal.
 
-The command line installs a sink that draws; without one, lines go to the log function that the stage
-gives (Dagster's run log), at most one every `LOG_SECONDS`.
+Lines go to the log function that the stage gives (Dagster's event log), at most one every `LOG_SECONDS`. The
+command line installs a sink that draws as well.
 """
 
 import time
@@ -30,7 +30,7 @@ _sink: Sink | None = None
 
 
 def install_sink(sink: Sink | None) -> None:
-    """Sends the progress of every stage in this process to `sink`; None undoes it."""
+    """Shows the progress of every stage in this process on `sink` as well; None undoes it."""
     global _sink
     _sink = sink
 
@@ -79,7 +79,7 @@ class Progress:
         self.done = done
         if _sink is not None:
             _sink.update(self.label, self.done, self.total, self.unit, finished=False)
-        elif time.monotonic() - self.logged > LOG_SECONDS:
+        if time.monotonic() - self.logged > LOG_SECONDS:
             self.logged = time.monotonic()
             self.log(
                 f"{self.label}: {describe(self.done, self.total, self.unit, self.logged - self.started)}"
@@ -94,5 +94,4 @@ def track(label: str, total: float | None, unit: str, log: Callable[[str], objec
     seconds = time.monotonic() - progress.started
     if _sink is not None:
         _sink.update(label, progress.done, progress.total, unit, finished=True)
-    else:
-        log(f"{label}: {describe(progress.done, progress.total, unit, seconds)}, {seconds:,.1f} s")
+    log(f"{label}: {describe(progress.done, progress.total, unit, seconds)}, {seconds:,.1f} s")

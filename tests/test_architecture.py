@@ -17,8 +17,9 @@ STAGES = (
     "selection",
     "lineage",
 )
-DOORS = {"assets.py", "split_assets.py", "leaderboard_assets.py", "config.py"}
+DOORS = {"assets.py", "split_assets.py", "leaderboard_assets.py", "checks.py", "config.py"}
 DAGSTER_IN_ASSETS = {
+    "checking.py",
     "materialization.py",
     "materialized.py",
     "presentation.py",

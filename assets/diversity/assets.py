@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from assets.diversity.config import DiversityConfig, RowVectors
 from assets.materialization import OWNER, Stage, begin
-from assets.materialized import table_of
 from assets.presentation import COLOURS, column_schema, plot, preview, table
 from assets.records import DIVERSITY_CLUSTERS, RowsDigest
 from assets.retries import tried_again
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from resources.language_model import LanguageModel
 
 CODE_VERSION = "2"
-CLUSTERS_SOUND = "clusters_are_sound"
 DEFAULT_CLUSTERS = 32
 """Where the number is to be chosen and there are too few rows to compare two."""
 
@@ -40,15 +38,6 @@ SHOWN_ALONE = ("vendi_score", "mean_cosine_distance", "cluster_entropy", "task_c
     kinds={"lancedb", "numpy"},
     code_version=CODE_VERSION,
     pool="diversity_clusters",
-    check_specs=[
-        dg.AssetCheckSpec(
-            CLUSTERS_SOUND,
-            asset="diversity_clusters",
-            blocking=True,
-            description="Every instruction and recipe is in one cluster, ranks count from 0 in each, and "
-            "there are representatives, of which enough are originals.",
-        )
-    ],
 )
 @tried_again
 def diversity_clusters(
@@ -56,7 +45,7 @@ def diversity_clusters(
     config: DiversityConfig,
     storage: Storage,
     language_model: LanguageModelSetting,
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> dg.MaterializeResult:
     """k-means over original and interpolated rows, and the representatives of each cluster.
 
     The vector of an interpolated row is the normalised mix of its parents' vectors.
@@ -73,9 +62,7 @@ def diversity_clusters(
         settings=settings,
     )
     if again := stage.previous(["diversity_clusters"]):
-        yield again[0]
-        yield _check(stage, config, table_of(again[0]))
-        return
+        return again[0]
 
     from assets.diversity.clusters import cluster
     from assets.diversity.number_of_clusters import best, candidates
@@ -104,7 +91,7 @@ def diversity_clusters(
     with stage.progress("measuring", len(rows)) as progress:
         shown = _measures(config, rows, tasks, clusters)
         progress.to(len(rows))
-    yield stage.result(
+    return stage.result(
         [ref],
         {
             "dagster/row_count": ref.rows,
@@ -115,7 +102,6 @@ def diversity_clusters(
         },
         facts={"clusters": number, "clusters_chosen": config.clusters == 0},
     )
-    yield _check(stage, config, ref)
 
 
 def _rows(stage: Stage, model: "LanguageModel | None") -> tuple["MergedRows", npt.NDArray[np.int32]]:
@@ -260,20 +246,3 @@ def _digest(clusters: pa.Table) -> str:
         for row in batch.to_pylist():
             found.add(row)
     return found.hexdigest()
-
-
-def _check(stage: Stage, config: DiversityConfig, ref: TableRef) -> dg.AssetCheckResult:
-    """The table as stored, against the inputs as they are stored."""
-    from assets.diversity.soundness import soundness
-
-    instructions, recipes = (
-        stage.tables.read(stage.upstream[asset].table(), columns=[key])[key].combine_chunks()
-        for asset, key in (("instructions", "instruction_id"), ("interpolated_instructions", "recipe_id"))
-    )
-    found = soundness(stage.tables.read(ref), instructions, recipes, config.minimum_share_of_originals)
-    return dg.AssetCheckResult(
-        check_name=CLUSTERS_SOUND,
-        asset_key="diversity_clusters",
-        passed=found.holds,
-        metadata=asdict(found),
-    )

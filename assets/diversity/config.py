@@ -62,3 +62,26 @@ class DiversityConfig(dg.Config):
         description="Smallest share of originals among the representatives of a cluster.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of k-means and of every draw.")
+
+
+class DiversityChecksConfig(dg.Config):
+    """Bounds of the checks of `diversity_clusters`, as shares from 0 to 1."""
+
+    maximum_cluster_share: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Largest share of all rows in one cluster. Beyond it nothing downstream runs.",
+    )
+    maximum_empty_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Largest share of the clusters asked for without a row. Beyond it nothing downstream runs.",
+    )
+    maximum_share_of_mixes: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="Largest share of interpolated rows among representatives; beyond it, the check warns.",
+    )

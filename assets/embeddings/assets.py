@@ -1,7 +1,6 @@
 """The door of the stage `embeddings`: a vector for every instruction, made once per row and embedder."""
 
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -10,7 +9,6 @@ import pyarrow as pa
 
 from assets.embeddings.config import EmbeddingsConfig
 from assets.materialization import OWNER, Stage, begin
-from assets.materialized import table_of
 from assets.presentation import column_schema, plot
 from assets.records import Record, digest, embeddings_record
 from assets.retries import tried_again
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from resources.embedder import SentenceEmbedder
 
 CODE_VERSION = "1"
-EVERY_ROW_EMBEDDED = "every_instruction_is_embedded"
 PLOTTED_ROWS = 2000
 
 
@@ -32,19 +29,11 @@ PLOTTED_ROWS = 2000
     kinds={"lancedb", "huggingface"},
     code_version=CODE_VERSION,
     pool="device",
-    check_specs=[
-        dg.AssetCheckSpec(
-            EVERY_ROW_EMBEDDED,
-            asset="instruction_embeddings",
-            blocking=True,
-            description="Each instruction has exactly one vector of unit length from this embedder.",
-        )
-    ],
 )
 @tried_again
 def instruction_embeddings(
     context: dg.AssetExecutionContext, config: EmbeddingsConfig, storage: Storage, embedder: EmbedderSetting
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> dg.MaterializeResult:
     """Sentence embeddings, one LanceDB table per embedder.
 
     Incremental by row: only instructions that this embedder has not embedded yet are. The table keeps
@@ -63,11 +52,8 @@ def instruction_embeddings(
     )
     record = embeddings_record(identity, model.dimension)
     instructions = stage.upstream["instructions"].table()
-    again = stage.previous(["instruction_embeddings"])
-    if again:
-        yield again[0]
-        yield _check(stage, table_of(again[0]), instructions)
-        return
+    if again := stage.previous(["instruction_embeddings"]):
+        return again[0]
 
     started = time.monotonic()
     made = _embed(stage, config, model, record, instructions)
@@ -79,7 +65,7 @@ def instruction_embeddings(
     vectors = np.stack(sample["vector"].to_numpy(zero_copy_only=False))
     cosine = vectors @ vectors.T
     np.fill_diagonal(cosine, -1.0)
-    yield stage.result(
+    return stage.result(
         [ref],
         {
             "dagster/row_count": instructions.rows,
@@ -100,7 +86,6 @@ def instruction_embeddings(
         content=digest([instructions.digest, identity]),
         facts={"embedder_fingerprint": model.fingerprint(), "text": config.text.value},
     )
-    yield _check(stage, ref, instructions)
 
 
 def _embed(
@@ -140,24 +125,3 @@ def _embed(
             )
             head = stage.tables.head(record.table)
     return len(ids)
-
-
-def _check(stage: Stage, ref: TableRef, instructions: TableRef) -> dg.AssetCheckResult:
-    wanted = set(stage.tables.read(instructions, columns=["instruction_id"])["instruction_id"].to_pylist())
-    found: list[str] = []
-    worst = 0.0
-    for batch in stage.tables.batches(ref):
-        found += batch["instruction_id"].to_pylist()
-        lengths = np.linalg.norm(np.stack(batch["vector"].to_numpy(zero_copy_only=False)), axis=1)
-        worst = max(worst, float(np.abs(lengths - 1).max()))
-    missing = len(wanted.difference(found))
-    return dg.AssetCheckResult(
-        check_name=EVERY_ROW_EMBEDDED,
-        asset_key="instruction_embeddings",
-        passed=missing == 0 and len(found) == len(set(found)) and worst < 1e-3,
-        metadata={
-            "missing": missing,
-            "duplicates": len(found) - len(set(found)),
-            "worst_length_error": worst,
-        },
-    )

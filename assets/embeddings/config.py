@@ -25,3 +25,21 @@ class EmbeddingsConfig(dg.Config):
         le=1_000_000,
         description="Rows embedded between two commits; a killed run keeps them.",
     )
+
+
+class EmbeddingsChecksConfig(dg.Config):
+    """Bounds of the checks of `instruction_embeddings`."""
+
+    maximum_length_error: float = Field(
+        default=1e-3,
+        gt=0,
+        le=1,
+        description="Largest difference of a vector's length from 1. Beyond it nothing downstream runs.",
+    )
+    maximum_drift: float = Field(
+        default=0.25,
+        ge=0,
+        le=2,
+        description="Largest distance, from 0 to 2, between the mean embedding and that of the materialization "
+        "before; beyond it, the check warns.",
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.evaluation.alike import are_alike
 from assets.evaluation.config import LeaderboardConfig
 from assets.evaluation.leaderboard import BASE, as_rows, standings, verdict
 from assets.evaluation.paired import BenchmarkStanding, Marks, benchmark_standings, marks_of
@@ -80,14 +81,7 @@ def leaderboard(
         return again[0]
     # Scores on other benchmark data, or with other settings, cannot be compared.
     base = stage.upstream["baseline_evaluation"].record
-    comparable = [
-        made
-        for made in found
-        if made.record["configuration"] == base["configuration"]
-        and made.record["upstream"]["benchmark_splits"]["data_version"]
-        == base["upstream"]["benchmark_splits"]["data_version"]
-        and made.record["settings"].get("benchmarks") == base["settings"].get("benchmarks")
-    ]
+    comparable = [made for made in found if are_alike(made.record, base)]
     rows = [
         row for record in (base, *(made.record for made in comparable)) for row in record["facts"]["rows"]
     ]

@@ -1,7 +1,6 @@
 """The door to the benchmark splits: what selection is rewarded on, training may stop on, and scores come from."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import dagster as dg
@@ -13,17 +12,14 @@ from assets.instructions.config import Source
 from assets.instructions.examples import ExampleProblem, read_examples
 from assets.instructions.raw import SourceSpec, source_fingerprint
 from assets.instructions.starter_files import starter_files
-from assets.materialization import OWNER, Stage, begin
-from assets.materialized import table_of
+from assets.materialization import OWNER, begin
 from assets.presentation import bars, column_schema, preview, table
-from assets.records import BENCHMARK_SPLITS, SPLITS, digest, rows_digest
+from assets.records import BENCHMARK_SPLITS, SPLITS, rows_digest
 from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.errors import SultanaError
-from resources.tables import TableRef
 
 CODE_VERSION = "1"
-SPLITS_DISJOINT = "splits_are_disjoint"
 
 
 def _split_specs(config: BenchmarkSplitsConfig, storage: Storage) -> dict[str, list[SourceSpec]]:
@@ -53,19 +49,11 @@ def _split_specs(config: BenchmarkSplitsConfig, storage: Storage) -> dict[str, l
     kinds={"lancedb"},
     code_version=CODE_VERSION,
     pool="benchmark_splits",
-    check_specs=[
-        dg.AssetCheckSpec(
-            SPLITS_DISJOINT,
-            asset="benchmark_splits",
-            blocking=True,
-            description="No prompt stands in two splits, and no split is empty.",
-        )
-    ],
 )
 @tried_again
 def benchmark_splits(
     context: dg.AssetExecutionContext, config: BenchmarkSplitsConfig, storage: Storage
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> dg.MaterializeResult:
     """Three disjoint sets: reward (what RAISE sees), early stopping, and test (what is compared on)."""
     specs = _split_specs(config, storage)
     stage = begin(
@@ -77,9 +65,7 @@ def benchmark_splits(
         settings={"files": {split: source_fingerprint(found) for split, found in specs.items()}},
     )
     if again := stage.previous(["benchmark_splits"]):
-        yield again[0]
-        yield _check(stage, table_of(again[0]))
-        return
+        return again[0]
     unusable: list[ExampleProblem] = []
     found = {
         split: [
@@ -108,7 +94,7 @@ def benchmark_splits(
         split: rows_digest(one["example_id"] for one in splits.examples if one["split"] == split)
         for split in SPLITS
     }
-    yield stage.result(
+    return stage.result(
         [ref],
         {
             "dagster/row_count": ref.rows,
@@ -129,18 +115,4 @@ def benchmark_splits(
             ),
         },
         facts={"split_sha256": hashes},
-    )
-    yield _check(stage, ref)
-
-
-def _check(stage: Stage, ref: TableRef) -> dg.AssetCheckResult:
-    rows = stage.tables.read(ref, columns=["split", "messages"]).to_pylist()
-    prompts = Counter(digest(row["messages"]) for row in rows)
-    shared = sum(count - 1 for count in prompts.values())
-    empty = sorted(set(SPLITS) - {row["split"] for row in rows})
-    return dg.AssetCheckResult(
-        check_name=SPLITS_DISJOINT,
-        asset_key="benchmark_splits",
-        passed=not shared and not empty,
-        metadata={"shared_prompts": shared, "empty_splits": ", ".join(empty) or "none"},
     )

@@ -23,7 +23,8 @@ class Splits:
     left_out: dict[tuple[str, str], int]
 
 
-def _prompt_digest(example: Mapping[str, Any]) -> str:
+def prompt_digest(example: Mapping[str, Any]) -> str:
+    """What tells prompts apart: a hash of roles and contents."""
     return digest([[turn["role"], turn["content"]] for turn in example["messages"]])
 
 
@@ -36,8 +37,23 @@ def share_by_hash(examples: Iterable[Mapping[str, Any]], share: float) -> tuple[
     first: list[Any] = []
     rest: list[Any] = []
     for example in examples:
-        (first if int(_prompt_digest(example)[:8], 16) < share * 2**32 else rest).append(example)
+        (first if int(prompt_digest(example)[:8], 16) < share * 2**32 else rest).append(example)
     return first, rest
+
+
+def sharing_text(
+    lower: Mapping[str, Mapping[str, Any]],
+    higher: Sequence[Mapping[str, Any]],
+    *,
+    n: int,
+    threshold: float,
+) -> list[str]:
+    """The ids among `lower` (id -> example) whose text holds an example of `higher`, as `contaminated` finds it."""
+    ids = sorted(lower)
+    found = contaminated(
+        [_text(lower[key]) for key in ids], ids, *benchmark_texts(higher), n=n, threshold=threshold
+    )
+    return [one.instruction_id for one in found]
 
 
 def make_splits(
@@ -60,7 +76,7 @@ def make_splits(
     for split in PRIORITY:
         kept: dict[str, dict[str, Any]] = {}
         for example in found.get(split, ()):
-            prompt = _prompt_digest(example)
+            prompt = prompt_digest(example)
             if prompt in prompts:
                 leave_out("same prompt as another example", split)
                 continue
@@ -72,15 +88,8 @@ def make_splits(
                 "split": split,
                 "task": example["task"] or "no task label",
             }
-        ids = sorted(kept)
-        for collision in contaminated(
-            [_text(kept[key]) for key in ids],
-            ids,
-            *benchmark_texts(higher),
-            n=n,
-            threshold=threshold,
-        ):
-            del kept[collision.instruction_id]
+        for key in sharing_text(kept, higher, n=n, threshold=threshold):
+            del kept[key]
             leave_out("shares text with a higher split", split)
         # Ids are hashes, so the first in order are a random choice that never depends on file order.
         ids = sorted(kept)

@@ -13,6 +13,7 @@ from assets.finetuning.encoding import ChatEncoder
 from assets.finetuning.processes import train_in_processes
 from assets.finetuning.rows import read_batches
 from assets.finetuning.session import check_settings, training_config
+from assets.finetuning.soundness import recorded_losses
 from assets.materialization import OWNER, Stage, begin, environment
 from assets.materialized import Materialized, follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
@@ -153,6 +154,7 @@ def checkpoint(
             "language_model_name": model.name,
             "curriculum_id": curriculum_id,
             "training_data_sha256": result.data_digest,
+            "losses": recorded_losses(result, reward),
             "split_sha256": stage.upstream["benchmark_splits"].record["facts"]["split_sha256"],
         },
     )

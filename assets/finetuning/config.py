@@ -127,3 +127,15 @@ class CheckpointConfig(dg.Config):
     )
     early_stopping_examples: int = Field(default=64, ge=1, description="Examples measured, chosen by hash.")
     seed: int = Field(default=0, ge=0, description="Added to the partition's seed, for adapters and dropout.")
+
+
+class CheckpointChecksConfig(dg.Config):
+    """Bound of the check of `checkpoint`."""
+
+    maximum_loss: float = Field(
+        default=15.0,
+        gt=0,
+        le=1000,
+        description="Largest loss, in nats a token, that training may end with; guessing among 50,000 tokens has "
+        "10.8. Beyond it the checkpoint is not evaluated.",
+    )

@@ -30,7 +30,6 @@ from resources.errors import SultanaError
 RAW_CODE_VERSION = "2"
 CODE_VERSION = "2"
 BATCH_ROWS = 4096
-ROWS_BALANCE = "rows_in_equal_rows_out"
 
 
 def _specs(config: RawInstructionsConfig, storage: Storage) -> list[SourceSpec]:
@@ -195,20 +194,12 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
             code_version=CODE_VERSION,
         ),
     ],
-    check_specs=[
-        dg.AssetCheckSpec(
-            ROWS_BALANCE,
-            asset="instructions",
-            blocking=True,
-            description="rows in = kept + quarantined + merged + dropped",
-        )
-    ],
     pool="instructions",
 )
 @tried_again
 def instructions(
     context: dg.AssetExecutionContext, config: InstructionsConfig, storage: Storage
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult]:
     """Sorts raw rows into kept, quarantined and dropped ones."""
     names = ["instructions", "quarantine", "dropped_instructions"]
     stage = begin(
@@ -222,11 +213,6 @@ def instructions(
     raw_ref = stage.upstream["raw_instructions"].table()
     if again := stage.previous(names):
         yield from again
-        kept, quarantined, dropped = (
-            int(result.metadata["dagster/row_count"].value)  # type: ignore[index, union-attr, arg-type]
-            for result in again
-        )
-        yield _balance(raw_ref.rows, kept, quarantined, dropped)
         return
 
     examples = stage.tables.read(stage.upstream["benchmark_splits"].table())
@@ -284,14 +270,3 @@ def instructions(
                 [{"reason": reason, "rows": count} for reason, count in reasons.most_common()]
             )
         yield stage.result([ref], metadata, asset=record.table)
-    yield _balance(raw_ref.rows, len(found.kept), len(found.quarantined), len(found.dropped))
-
-
-def _balance(raw: int, kept: int, quarantined: int, dropped: int) -> dg.AssetCheckResult:
-    """Every raw row is in exactly one of the three tables."""
-    return dg.AssetCheckResult(
-        check_name=ROWS_BALANCE,
-        asset_key="instructions",
-        passed=raw == kept + quarantined + dropped,
-        metadata={"raw": raw, "kept": kept, "quarantined": quarantined, "merged_or_dropped": dropped},
-    )

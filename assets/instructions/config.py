@@ -109,3 +109,34 @@ class InstructionsConfig(dg.Config):
         description="Share of a benchmark example's n-grams found in a row that condemns it.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of the MinHash permutations.")
+
+
+class RawInstructionsChecksConfig(dg.Config):
+    """Bounds of the checks of `raw_instructions`."""
+
+    minimum_readable_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Smallest share of raw rows that could be read. Below it nothing downstream runs.",
+    )
+
+
+class InstructionsChecksConfig(dg.Config):
+    """Bounds of the checks of `instructions`, as shares of the raw rows; beyond one, the check warns."""
+
+    maximum_quarantined_share: float = Field(
+        default=0.25, ge=0, le=1, description="Largest share of raw rows in quarantine."
+    )
+    maximum_duplicate_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Largest share of raw rows left out as exact or near-duplicates.",
+    )
+    maximum_contaminated_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Largest share of raw rows left out because they share text with a benchmark.",
+    )

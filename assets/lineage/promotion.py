@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from assets.records import ID_LENGTH, digest
+from assets.records import ID_LENGTH, PROMOTIONS, digest
 from resources.errors import SultanaError
+from resources.tables import LanceTables
+from resources.text import sql_quote
 
 SPLIT = "test"
 SEEN_IN_TRAINING = ("reward", "early_stopping")
@@ -158,3 +160,15 @@ def standing(history: Sequence[Decision]) -> Decision | None:
         elif stack:
             stack.pop()
     return stack[-1] if stack else None
+
+
+def read_history(tables: LanceTables, name: str) -> list[Decision]:
+    """The decisions about a model, in order."""
+    ref = tables.head(PROMOTIONS.table)
+    if ref is None:
+        return []
+    rows = tables.read(ref, filter=f"model = {sql_quote(name)}").to_pylist()
+    return [
+        Decision(row["promotion_id"], row["action"], row["version"], row["previous_version"])
+        for row in sorted(rows, key=lambda row: row["sequence"])
+    ]

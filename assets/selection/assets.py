@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ import dagster as dg
 from assets.embeddings.vectors import vectors_of
 from assets.finetuning.rows import EncodedRows
 from assets.finetuning.session import training_config
-from assets.ledger import curriculum_id, curriculum_table, read_curriculum
+from assets.ledger import curriculum_id, curriculum_table
 from assets.materialization import OWNER, Stage, begin
-from assets.materialized import LINEAGE, follow, table_of
+from assets.materialized import follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.records import CURRICULUM, digest, rows_digest
 from assets.retries import tried_again
@@ -24,21 +23,17 @@ from assets.selection.pool import Budget
 from assets.selection.reading import read_pool, read_scores
 from assets.selection.requirements import check, check_budget, repeat_cap, steps_of
 from assets.selection.shown import shown
-from assets.selection.soundness import soundness
 from assets.selection.strategies import REGISTRY, SHARED_SETTINGS
 from assets.selection.strategy import Strategy
 from resources.definitions import LanguageModelSetting, Storage
 from resources.errors import SultanaError
 from resources.files import folder_manifest
-from resources.tables import TableRef
-from resources.text import id_filter
 
 if TYPE_CHECKING:
     from assets.selection.inputs import Inputs
     from resources.language_model import LanguageModel
 
 CODE_VERSION = "4"
-LEDGER_SOUND = "ledger_is_complete"
 DESCRIPTION = (
     "Which rows train the model at which step, and why: the strategy of this partition, with its seed.\n\n"
     + "\n".join(
@@ -58,15 +53,6 @@ DESCRIPTION = (
     code_version=CODE_VERSION,
     pool="device",
     description=DESCRIPTION,
-    check_specs=[
-        dg.AssetCheckSpec(
-            LEDGER_SOUND,
-            asset="curriculum",
-            blocking=True,
-            description="Every step holds a full batch without a row twice, every row is one of "
-            "diversity_clusters, and none is selected more often than allowed.",
-        )
-    ],
 )
 @tried_again
 def curriculum(
@@ -74,7 +60,7 @@ def curriculum(
     config: CurriculumConfig,
     storage: Storage,
     language_model: LanguageModelSetting,
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> dg.MaterializeResult:
     """See DESCRIPTION, which names every strategy."""
     name, seed = strategy_and_seed(context)
     strategy = REGISTRY[name]
@@ -98,10 +84,7 @@ def curriculum(
     )
     _keep_own_settings(stage, strategy)
     if again := stage.previous(["curriculum"]):
-        yield again[0]
-        facts: Mapping[str, Any] = again[0].metadata[LINEAGE].value["facts"]  # type: ignore[index, union-attr, call-overload, assignment]
-        yield _check(stage, table_of(again[0]), facts)
-        return
+        return again[0]
 
     inputs, refused = _inputs(stage, strategy, config, model, auxiliary, seed)
     started = time.monotonic()
@@ -129,12 +112,11 @@ def curriculum(
         "selecting_seconds": round(seconds, 3),
         "spent": asdict(inputs.spent),
     }
-    yield stage.result(
+    return stage.result(
         [replace(ref, rows=rows.num_rows)],  # the ledger holds every curriculum; this one made these rows
         shown(stage, strategy, chosen, inputs, rows, refused, seconds),
         facts=facts,
     )
-    yield _check(stage, ref, facts)
 
 
 def _keep_own_settings(stage: Stage, strategy: Strategy) -> None:
@@ -238,23 +220,3 @@ def _inputs(
         watch=stage.progress,
     )
     return inputs, encoded
-
-
-def _check(stage: Stage, ref: TableRef, facts: Mapping[str, Any]) -> dg.AssetCheckResult:
-    """The ledger as stored, against what the materialization says of it."""
-    identity = str(facts["curriculum_id"])
-    ledger = stage.tables.read(ref, filter=id_filter("curriculum_id", [identity]))
-    clusters = stage.tables.read(stage.upstream["diversity_clusters"].table(), columns=["row_id"])
-    found = soundness(
-        read_curriculum(ledger, identity),
-        clusters["row_id"].to_pylist(),
-        steps=facts["steps"],
-        batch_size=facts["batch_size"],
-        cap=facts["repeat_cap"],
-    )
-    return dg.AssetCheckResult(
-        check_name=LEDGER_SOUND,
-        asset_key="curriculum",
-        passed=found.holds,
-        metadata={name: value for name, value in asdict(found).items() if value is not None},
-    )

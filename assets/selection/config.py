@@ -264,3 +264,30 @@ class CurriculumConfig(dg.Config):
     gradient_alignment: GradientAlignmentSettings = Field(
         default=GradientAlignmentSettings(), description="Settings of the strategy gradient_alignment."
     )
+
+
+class CurriculumChecksConfig(dg.Config):
+    """Bounds of the checks of `curriculum`; beyond one, the check warns."""
+
+    minimum_distinct_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Smallest share of distinct rows, of as many as the curriculum could hold.",
+    )
+    minimum_cluster_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Smallest share of clusters covered, of as many as the curriculum could cover.",
+    )
+    maximum_share_of_mixes: float = Field(
+        default=0.75, ge=0, le=1, description="Largest share of entries that are interpolated rows."
+    )
+    random_tolerance: float = Field(
+        default=0.02,
+        ge=0,
+        le=10,
+        description="Nats a token by which the loss of RAISE's policy on the reward split may end above that of "
+        "random runs, which are few and vary.",
+    )

@@ -91,6 +91,7 @@ def as_chosen(result: "RaiseResult") -> Chosen:
         "final_performance": result.final_performance,
         "reward_loss_error_bound": result.reward_error.bound if result.reward_error else None,
         "against_random": result.baseline.finding if result.baseline else None,
+        "random_performance": result.baseline.random_final if result.baseline else None,
     }
     deployed = Curve("deployed", _losses(result.episode.performances))
     return Chosen(result.selections, facts, curves=tuple(curves), deployed=deployed)

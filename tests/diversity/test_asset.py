@@ -102,4 +102,4 @@ def _check_of(folder: Path, run_id: str) -> Any:
             if event.dagster_event is not None
             and event.dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"
         ]
-    return next(one for one in found if one.asset_key.to_user_string() == "diversity_clusters")
+    return next(one for one in found if one.check_name == "clusters_are_sound")

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from orchestration.checks import CHECKS
 from orchestration.definitions import defs
 
 SNAPSHOT = Path(__file__).parent / "definitions_snapshot.json"
@@ -63,6 +64,19 @@ def test_the_graph_is_the_one_in_the_snapshot() -> None:
 def test_every_asset_says_what_it_is(part: str) -> None:
     for name, one in _specifications()["assets"].items():
         assert one[part], f"{name} has no {part}"
+
+
+def test_every_check_says_what_it_is_and_runs_with_its_asset_in_jobs() -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.asset_check_keys:
+        assert graph.get_check_spec(key).description, key
+    for job in defs.resolve_all_job_defs():
+        assets = job.asset_layer.executable_asset_keys
+        expected = {key for key in graph.asset_check_keys if key.asset_key in assets}
+        assert set(job.asset_layer.asset_graph.asset_check_keys) >= expected, job.name
+        assert {check.op.name for check in CHECKS if check.check_keys & expected} <= {
+            node.name for node in job.nodes
+        }
 
 
 def test_loading_definitions_is_quick_and_imports_nothing_heavy() -> None:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from assets.materialized import LINEAGE, materializations
+from orchestration.checks import CHECKS
 from orchestration.instance import open_instance
 from orchestration.run import Request, run_request
 from resources.definitions import ModelRegistry, Storage
@@ -82,6 +83,19 @@ def test_the_demo_ends_with_leaderboard_and_registered_models(finished: Any) -> 
     assert {int(one.version) for one in registry.versions("sultana")} == {1, 2}
     for version in (1, 2):
         registry.verify("sultana", version)
+
+
+def test_progress_stands_in_the_event_log(finished: Any) -> None:
+    folder, _ = finished
+    with open_instance(folder) as instance:
+        said = [one.user_message for run in instance.get_runs() for one in instance.all_logs(run.run_id)]
+    for stage in (
+        "raw_instructions: reading",
+        "instructions: sorting",
+        "checkpoint: training",
+        "evaluation: loss",
+    ):
+        assert any(line.startswith(f"{stage}: ") for line in said), stage
 
 
 def test_a_manifest_names_every_upstream_version(finished: Any) -> None:
@@ -168,6 +182,8 @@ def test_checks_look_at_the_tables_again_when_all_is_reused(finished: Any) -> No
             and dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"
             for one in [dagster_event.asset_check_evaluation_data]
         }
-    assert len(seen) == 6
+    assert set(seen) == {
+        (key.asset_key.to_user_string(), key.name) for one in CHECKS for key in one.check_keys
+    }
     for one in seen.values():
-        assert one.passed and one.metadata
+        assert one.passed and one.metadata and one.description, one

@@ -1,5 +1,10 @@
 """Progress says how much is done, how fast, and how long it will take."""
 
+import time
+
+import pytest
+
+from resources import progress as progress_module
 from resources.progress import describe, install_sink, stage_began, stage_ended, track
 
 
@@ -17,6 +22,17 @@ def test_the_end_is_always_logged() -> None:
     assert len(lines) == 1 and lines[0].startswith("reading: 3/3 rows")
 
 
+def test_long_work_is_logged_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "LOG_SECONDS", 0.05)
+    lines: list[str] = []
+    with track("reading", 4, "rows", lines.append) as progress:
+        for _ in range(4):
+            time.sleep(0.03)
+            progress.advance()
+    # After 0.06 and 0.12 seconds, and at the end: not after each row.
+    assert 2 <= len(lines) < 5 and lines[0].endswith("s left")
+
+
 class Recorder:
     def __init__(self) -> None:
         self.seen: list[tuple[object, ...]] = []
@@ -31,7 +47,7 @@ class Recorder:
         self.seen.append((label, done, total, unit, finished))
 
 
-def test_a_sink_sees_everything_instead() -> None:
+def test_a_sink_sees_everything_and_the_log_still_has_the_end() -> None:
     sink, lines = Recorder(), []
     install_sink(sink)
     try:
@@ -41,7 +57,7 @@ def test_a_sink_sees_everything_instead() -> None:
         stage_ended("raw", "2 rows")
     finally:
         install_sink(None)
-    assert lines == []
+    assert len(lines) == 1 and lines[0].startswith("reading: 2/2 rows")
     assert sink.seen == [
         ("begin", "raw"),
         ("reading", 2, 2, "rows", False),

@@ -1,0 +1,81 @@
+"""What every asset check does at its door: find the materialization to look at, and say what was found.
+
+A check looks at what its own run materialized, else at the newest materialization: of its partition, or where
+it runs alone without one, of whichever partition came last. What blocks fails as an error, and keeps
+everything downstream in the run from starting; what does not block fails as a warning.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+
+import dagster as dg
+import pyarrow as pa
+
+from assets.materialized import Materialized, made_in_run, require
+from assets.outcome import Outcome
+from assets.records import Record
+from assets.table_schema import schemas_as_declared
+from resources.definitions import Storage
+from resources.environment import apply_safe_defaults
+from resources.tables import LanceTables
+
+SCHEMA_AS_DECLARED = "schema_as_declared"
+
+
+def schema_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check that an asset's tables have the columns that `records.py` declares."""
+    return dg.AssetCheckSpec(
+        SCHEMA_AS_DECLARED,
+        asset=asset,
+        blocking=True,
+        description="Every column of the stored table has the name, type and nullability that the data dictionary "
+        "(assets/records.py) declares.",
+    )
+
+
+class Checking:
+    """A check in the making: its run, and the tables it may read."""
+
+    def __init__(self, context: dg.AssetCheckExecutionContext, storage: Storage) -> None:
+        apply_safe_defaults()
+        self.context = context
+        self.storage = storage
+
+    @cached_property
+    def tables(self) -> LanceTables:
+        """The Lance tables, for reading."""
+        return self.storage.tables()
+
+    def made(self, asset: str) -> Materialized:
+        """The materialization to look at. Raises SultanaError where there is none."""
+        partition = str(self.context.partition_key) if self.context.has_partition_key else None
+        instance = self.context.instance
+        return made_in_run(instance, self.context.run.run_id, asset, partition) or require(
+            instance, asset, partition
+        )
+
+    def column(self, made: Materialized, name: str) -> pa.Array:
+        """One column of the table that a materialization refers to."""
+        return self.tables.read(made.table(), columns=[name])[name].combine_chunks()
+
+    def schemas(self, made: Materialized, *records: Record) -> Outcome:
+        """Whether the tables of a materialization are as their records declare."""
+        return schemas_as_declared(
+            [(record, self.tables.open(made.table(record.table)).schema) for record in records]
+        )
+
+    def results(
+        self, measures: Mapping[tuple[str, str], Callable[[], Outcome]]
+    ) -> Iterator[dg.AssetCheckResult]:
+        """The result of each selected check; `measures` are named by asset and check."""
+        blocking = {spec.key: spec.blocking for spec in self.context.check_specs}
+        for key in sorted(self.context.selected_asset_check_keys, key=str):
+            found = measures[key.asset_key.to_user_string(), key.name]()
+            yield dg.AssetCheckResult(
+                passed=found.passed,
+                asset_key=key.asset_key,
+                check_name=key.name,
+                severity=dg.AssetCheckSeverity.ERROR if blocking[key] else dg.AssetCheckSeverity.WARN,
+                description=found.sentence,
+                metadata=dict(found.measured),
+            )
