@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 
 from assets.materialized import LINEAGE, Materialized, materializations, require
+from assets.presentation import cell
 from assets.records import digest
 from resources.definitions import Storage
 from resources.environment import apply_safe_defaults, die_with_parent
@@ -177,10 +178,11 @@ class Stage:
             "environment": environment(),
             "facts": dict(facts or {}),
         }
+        # In the order in which the UI lists them: what was made, what it took, where it is.
         shown: dict[str, Any] = {
+            **{key: cell(one) if isinstance(one, float) else one for key, one in metadata.items()},
             "seconds": round(seconds, 2),
             "peak_memory_mib": round(peak_mebibytes() or 0.0, 1),
-            **metadata,
             LINEAGE: dg.MetadataValue.json(record),
         }
         if tables:

@@ -13,6 +13,7 @@ from resources.errors import SultanaError
 INTERRUPTED = (KeyboardInterrupt, DagsterExecutionInterruptedError)
 """What Ctrl-C, and a request to end, arrive as: outside a step of Dagster and inside one."""
 
+UNREACHABLE = re.compile(r"(connection to server .*)", re.IGNORECASE)
 FULL = re.compile(r"No space left on device|database or disk is full|os error 28", re.IGNORECASE)
 
 
@@ -50,6 +51,11 @@ def explain(error: BaseException, folder: Path) -> SultanaError | None:
                 f"A database in {folder} could not be written: the disk that holds it is full, or failing; "
                 "what was committed before is intact",
                 "Free some space, or set SULTANA_DATA to a folder on another disk, and run the same command again",
+            )
+        if found := UNREACHABLE.search(str(one)):
+            return SultanaError(
+                f"The PostgreSQL database cannot be used: {found[1]}",
+                "Start it, and check SULTANA_DAGSTER_POSTGRES, SULTANA_TRACKING_URI and PGPASSWORD",
             )
         if isinstance(one, ValidationError):
             return wrong_settings(one, one.title)

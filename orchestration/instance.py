@@ -1,12 +1,19 @@
-"""The Dagster instance in the data folder: settings, and a first start that cannot leave it half-made."""
+"""The Dagster instance in the data folder: settings, and a first start that cannot leave it half-made.
 
+Its storage is SQLite in that folder, or the PostgreSQL database that SULTANA_DAGSTER_POSTGRES names.
+"""
+
+import importlib.util
 import os
 import shutil
 from pathlib import Path
 
 import dagster as dg
+import yaml
 
+from resources.addresses import refuse_password, scheme
 from resources.environment import apply_safe_defaults
+from resources.errors import SultanaError
 from resources.files import exclusive_lock, write_atomically
 
 SETTINGS = """\
@@ -35,30 +42,69 @@ run_retries:
 freshness:
   enabled: true
 """
+POSTGRES = "SULTANA_DAGSTER_POSTGRES"
+POSTGRES_STORAGE = f"""\
+storage:
+  postgres:
+    postgres_url:
+      env: {POSTGRES}   # without a password: that is in PGPASSWORD or PGPASSFILE
+"""
 
 
 def prepare_instance(data: Path) -> Path:
     """The DAGSTER_HOME of a data folder, made first where missing, and set in the environment.
 
     Dagster's databases are made in a folder beside and renamed into place under a lock: two first
-    starts at once, or a kill during one, must not leave a database that cannot be opened.
+    starts at once, or a kill during one, must not leave a database that cannot be opened. Raises
+    SultanaError where PostgreSQL is asked for and cannot be used, or dagster.yaml says otherwise.
     """
     apply_safe_defaults()
     home = data / "dagster"
+    settings = SETTINGS + (POSTGRES_STORAGE if _wants_postgres() else "")
     data.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(data / ".dagster.lock", timeout=120):
         if not (home / "dagster.yaml").exists():
             temporary = data / ".dagster.tmp"
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-            write_atomically(temporary / "dagster.yaml", SETTINGS.encode())
+            write_atomically(temporary / "dagster.yaml", settings.encode())
             with dg.DagsterInstance.from_config(str(temporary)) as instance:
                 instance.get_runs(limit=1)
                 instance.get_asset_keys()
                 instance.all_instigator_state()
             os.replace(temporary, home)
+        elif _wants_postgres():
+            _check_storage(home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def _wants_postgres() -> bool:
+    """Whether the environment names a PostgreSQL database; raises SultanaError where it cannot be used."""
+    address = os.environ.get(POSTGRES)
+    if not address:
+        return False
+    refuse_password(address, POSTGRES)
+    if scheme(address) != "postgresql":
+        raise SultanaError(
+            f"{POSTGRES} is no address of a PostgreSQL database", "Write it as postgresql://USER@HOST/NAME"
+        )
+    if importlib.util.find_spec("dagster_postgres") is None:
+        raise SultanaError(
+            f"{POSTGRES} is set, and the package dagster-postgres is not installed",
+            "Install it: pip install 'sultana[serving]'",
+        )
+    return True
+
+
+def _check_storage(settings: Path) -> None:
+    """Runs that were kept in one place would be missing in the other, so the two may not disagree."""
+    if "postgres" not in (yaml.safe_load(settings.read_text()) or {}).get("storage", {}):
+        raise SultanaError(
+            f"{POSTGRES} is set, but {settings} keeps runs and events in SQLite",
+            f"Unset it, or move {settings.parent} away to start with an empty history in PostgreSQL "
+            "(tables and models stay)",
+        )
 
 
 def open_instance(data: Path) -> dg.DagsterInstance:

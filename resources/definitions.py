@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from resources.tracking import Tracking
 
 PROJECT = Path(__file__).resolve().parent.parent
+TRACKING_URI = "SULTANA_TRACKING_URI"
+"""The environment variable with the MLflow store of a whole deployment."""
 
 
 def data_folder() -> Path:
@@ -68,7 +70,8 @@ class ModelRegistry(dg.ConfigurableResource):
 
     tracking_uri: str = Field(
         default="",
-        description="MLflow tracking URI. Empty: SQLite and a local artifact folder in the data folder.",
+        description="MLflow tracking URI, without a password. Empty: SULTANA_TRACKING_URI, else SQLite in the data "
+        "folder. With a database the artifacts lie in the data folder.",
     )
     experiment: str = Field(default="sultana", description="MLflow experiment that runs are filed under.")
     registered_model: str = Field(
@@ -79,7 +82,8 @@ class ModelRegistry(dg.ConfigurableResource):
         """The tracking store, initialised on first use."""
         from resources.tracking import Tracking
 
-        return Tracking(self.tracking_uri or None, storage.path("mlflow"), experiment=self.experiment)
+        uri = self.tracking_uri or os.environ.get(TRACKING_URI) or None
+        return Tracking(uri, storage.path("mlflow"), experiment=self.experiment)
 
 
 class LanguageModelSetting(dg.ConfigurableResource):

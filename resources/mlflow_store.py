@@ -69,6 +69,21 @@ def create_database(database: Path, artifacts: Path) -> None:
             sync_path(database.parent)
 
 
+def create_tables(uri: str, artifacts: Path) -> None:
+    """Create MLflow's tables in the database of a server, with `artifacts` as its root, where they are missing.
+
+    Under a lock beside `artifacts`: MLflow's own is on one machine's temporary folder, which containers do
+    not share. Raises SultanaError where the server does not answer.
+    """
+    with exclusive_lock(artifacts.with_name(".tables.lock"), _CREATION_TIMEOUT):
+        quiet_mlflow()
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        quiet_mlflow()
+        with mlflow_explained(uri, artifacts.parent):
+            SqlAlchemyStore(uri, str(artifacts)).engine.dispose()
+
+
 def connect(uri: str) -> "MlflowClient":
     """A client of the store at `uri`, which also becomes the process's default.
 

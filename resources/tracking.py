@@ -18,10 +18,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from resources.addresses import DATABASES, refuse_password, scheme
 from resources.errors import SultanaError
 from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
 from resources.findings import Finding
-from resources.mlflow_store import connect, create_database, mlflow_explained, sqlite_path
+from resources.mlflow_store import connect, create_database, create_tables, mlflow_explained, sqlite_path
 from resources.model_flavor import MODEL_META, base_folder
 from resources.publishing import (
     IDEMPOTENCY_TAG,
@@ -70,15 +71,18 @@ def check_alias(alias: str) -> str:
 class Tracking:
     """MLflow runs, models and the registry, at `tracking_uri` or in a SQLite database in `folder`.
 
-    Local artifacts lie in `folder/artifacts`. Nothing is imported or created before the first use.
+    With a database, whichever it is, artifacts lie in `folder/artifacts`; a server keeps its own. Nothing is
+    imported or created before the first use. Raises SultanaError where the address holds a password.
     """
 
     def __init__(self, tracking_uri: str | None, folder: Path, experiment: str = "sultana") -> None:
         self.folder = Path(folder).resolve()
-        self.uri = tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}"
+        self.uri = refuse_password(
+            tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}", "the MLflow tracking URI"
+        )
         self.experiment = check_name(experiment, "Experiment")
         self.database = sqlite_path(self.uri)
-        self._artifacts = self.folder / "artifacts" if self.database is not None else None
+        self._artifacts = self.folder / "artifacts" if scheme(self.uri) in DATABASES else None
         self._ready = False
 
     @contextlib.contextmanager
@@ -89,6 +93,8 @@ class Tracking:
             if self.database is not None:
                 self.database.parent.mkdir(parents=True, exist_ok=True)
                 create_database(self.database, self.folder / "artifacts")
+            elif self._artifacts is not None:
+                create_tables(self.uri, self._artifacts)
             self._ready = True
         client = connect(self.uri)
         with mlflow_explained(self.uri, self.folder):
@@ -139,7 +145,7 @@ class Tracking:
                 experiment = experiment_id(client, self.experiment, self._artifacts)
                 run = find_or_create_run(client, experiment, key, run_name or name, tags)
                 log_training(client, run, parameters, step_metrics, inputs, artifacts)
-                model = upload_model(client, run, key, name, files, manifest, self.database is not None)
+                model = upload_model(client, run, key, name, files, manifest, self._artifacts is not None)
                 if run.info.status != "FINISHED":
                     client.set_terminated(run.info.run_id, "FINISHED")
                 if version is None:
