@@ -86,10 +86,10 @@ def sources_have_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult
         reasons.append(f"{asset}: {verdict.reason}")
         if verdict.read:
             changed.append(asset)
-    if problems and not changed:
-        # What was seen of the other sources is looked at again at the next tick.
-        raise problems[0]
     cursor = json.dumps(watches, sort_keys=True)
+    if problems and not changed and cursor == (context.cursor or "{}"):
+        # Not while another source is being looked at: a tick that fails forgets what it saw.
+        raise problems[0]
     if not changed:
         return dg.SensorResult(skip_reason="; ".join(reasons), cursor=cursor)
     key = digest([[asset, watches[asset]["requested"], watches[asset]["requests"]] for asset in changed])

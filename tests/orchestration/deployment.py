@@ -72,7 +72,10 @@ class Deployment:
                 for one in (
                     sorted(instance.get_materialized_partitions(key)) if node.is_partitioned else [None]
                 ):
-                    made = materializations(instance, name, one)[0]
+                    last = materializations(instance, name, one)
+                    if not last:
+                        continue
+                    made = last[0]
                     reason = why_stale(instance, repository, made)
                     # Dagster looks at no edge of a hundred partitions or more.
                     if name != "leaderboard":

@@ -21,7 +21,7 @@ def test_a_table_asset_shows_its_columns(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(COLUMN_LINEAGE))
 def test_column_lineage_names_columns_that_are_there(name: str) -> None:
-    shown = GRAPH.get(dg.AssetKey(name)).metadata["dagster/column_lineage"].value
+    shown = GRAPH.get(dg.AssetKey(name)).metadata["dagster/column_lineage"]
     ancestors = {key.to_user_string() for key in dg.AssetSelection.assets(name).upstream().resolve(GRAPH)} - {
         name
     }

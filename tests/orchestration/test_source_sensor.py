@@ -217,7 +217,6 @@ def test_the_starter_corpus_is_not_watched(tmp_path: Path, monkeypatch: pytest.M
         dg.materialize(
             [defs.resolve_asset_graph().get(dg.AssetKey("raw_instructions")).assets_def],
             instance=instance,
-            resources=dict(defs.resources or {}),
             run_config=config,
         )
     sensor = Sensor(deployment)
