@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
-from resources.addresses import refuse_password, scheme
+from resources.addresses import check_address, scheme
 from resources.environment import apply_safe_defaults
 from resources.errors import SultanaError
 from resources.files import exclusive_lock, write_atomically
@@ -84,10 +84,11 @@ def _wants_postgres() -> bool:
     address = os.environ.get(POSTGRES)
     if not address:
         return False
-    refuse_password(address, POSTGRES)
+    check_address(address, POSTGRES)
     if scheme(address) != "postgresql":
         raise SultanaError(
-            f"{POSTGRES} is no address of a PostgreSQL database", "Write it as postgresql://USER@HOST/NAME"
+            f"{POSTGRES} is no address of a PostgreSQL database",
+            "Write it as postgresql+psycopg2://USER@HOST/NAME",
         )
     if importlib.util.find_spec("dagster_postgres") is None:
         raise SultanaError(

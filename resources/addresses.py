@@ -13,12 +13,19 @@ def scheme(address: str) -> str:
     return address.split("://")[0].split("+")[0]
 
 
-def refuse_password(address: str, name: str) -> str:
-    """Return `address`; raises SultanaError where it holds a password, which logs and pages would show."""
+def check_address(address: str, name: str) -> str:
+    """Return `address`; raises SultanaError where it holds a password, which logs and pages would show.
+
+    Also where it is of PostgreSQL and names no driver: SQLAlchemy would take one that Dagster cannot use.
+    """
     try:
         password = urlsplit(address).password
     except ValueError as error:
         raise SultanaError(f"{name} is no address: {error}", "Write it as SCHEME://USER@HOST/NAME") from None
+    if address.startswith("postgresql://"):
+        raise SultanaError(
+            f"The address in {name} names no driver", "Write it as postgresql+psycopg2://USER@HOST/NAME"
+        )
     if password is None:
         return address
     where = (

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from resources.addresses import DATABASES, refuse_password, scheme
+from resources.addresses import DATABASES, check_address, scheme
 from resources.errors import SultanaError
 from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
 from resources.findings import Finding
@@ -72,12 +72,12 @@ class Tracking:
     """MLflow runs, models and the registry, at `tracking_uri` or in a SQLite database in `folder`.
 
     With a database, whichever it is, artifacts lie in `folder/artifacts`; a server keeps its own. Nothing is
-    imported or created before the first use. Raises SultanaError where the address holds a password.
+    imported or created before the first use. Raises SultanaError where the address cannot be used.
     """
 
     def __init__(self, tracking_uri: str | None, folder: Path, experiment: str = "sultana") -> None:
         self.folder = Path(folder).resolve()
-        self.uri = refuse_password(
+        self.uri = check_address(
             tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}", "the MLflow tracking URI"
         )
         self.experiment = check_name(experiment, "Experiment")

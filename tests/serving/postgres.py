@@ -25,16 +25,19 @@ class Server:
     port: int
 
     def address(self, database: str) -> str:
-        return f"postgresql://sultana@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg2://sultana@127.0.0.1:{self.port}/{database}"
+
+    def connect(self, database: str) -> Any:
+        import psycopg2
+
+        connection = psycopg2.connect(
+            host="127.0.0.1", port=self.port, user="sultana", dbname=database, password=PASSWORD
+        )
+        return contextlib.closing(connection)
 
     def rows(self, database: str, query: str) -> list[tuple[Any, ...]]:
         """What a query finds, asked of the server itself."""
-        import psycopg2
-
-        with (
-            contextlib.closing(psycopg2.connect(self.address(database), password=PASSWORD)) as connection,
-            connection.cursor() as cursor,
-        ):
+        with self.connect(database) as connection, connection.cursor() as cursor:
             cursor.execute(query)
             return list(cursor.fetchall())
 
@@ -86,9 +89,7 @@ def start_postgres() -> Iterator[Server]:
 
 
 def _make_databases(server: Server) -> None:
-    import psycopg2
-
-    with contextlib.closing(psycopg2.connect(server.address("postgres"), password=PASSWORD)) as connection:
+    with server.connect("postgres") as connection:
         connection.autocommit = True  # PostgreSQL makes no database inside a transaction
         with connection.cursor() as cursor:
             for statement in (SERVING / "databases.sql").read_text().split(";"):

@@ -13,9 +13,10 @@ from resources.errors import SultanaError
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("postgresql://sultana:secret@db/dagster", "password"),
+        ("postgresql+psycopg2://sultana:secret@db/dagster", "password"),
+        ("postgresql://sultana@db/dagster", "no driver"),
         ("mysql://sultana@db/dagster", "no address of a PostgreSQL database"),
-        ("postgresql://[db/dagster", "no address"),
+        ("postgresql+psycopg2://[db/dagster", "no address"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused_before_anything_is_made(
@@ -32,7 +33,7 @@ def test_an_address_that_cannot_be_used_is_refused_before_anything_is_made(
 @pytest.mark.parametrize(
     ("address", "remedy"),
     [
-        ("postgresql://sultana:secret@db/mlflow", "PGPASSWORD"),
+        ("postgresql+psycopg2://sultana:secret@db/mlflow", "PGPASSWORD"),
         ("https://sultana:secret@mlflow.example", "MLFLOW_TRACKING_PASSWORD"),
     ],
 )
@@ -49,8 +50,8 @@ def test_the_environment_names_the_tracking_store_and_a_setting_overrides_it(
 ) -> None:
     storage = Storage(folder=str(tmp_path))
     assert ModelRegistry().open(storage).uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
-    monkeypatch.setenv(TRACKING_URI, "postgresql://sultana@db/mlflow")
-    assert ModelRegistry().open(storage).uri == "postgresql://sultana@db/mlflow"
+    monkeypatch.setenv(TRACKING_URI, "postgresql+psycopg2://sultana@db/mlflow")
+    assert ModelRegistry().open(storage).uri == "postgresql+psycopg2://sultana@db/mlflow"
     assert ModelRegistry(tracking_uri="https://other").open(storage).uri == "https://other"
 
 
