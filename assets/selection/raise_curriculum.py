@@ -16,8 +16,8 @@ GUARDED = {"rounds": 4, "rollouts": 2, "baseline_rollouts": 1}
 """Training runs of the preset guarded where the configuration leaves them open: eight gathered, two beside."""
 
 INFORMED_ROUNDS = 1
-"""Rounds of the preset guarded that start from rows' gradients: of four, hardly any found a better policy."""
-
+"""Rounds of the preset guarded that start from rows' gradients: in 24 of 30 measured runs the start stayed the best
+policy after one (tests/experiments/measured/raise.jsonl)."""
 
 MOST_REWARDS = 16
 """Rewards of one training run of the preset guarded where the configuration leaves it open."""

@@ -86,7 +86,7 @@ def read_settings(given: argparse.Namespace, settings: Any) -> Any:
 
 
 def _variant(texts: Sequence[str], strategies: Sequence[str]) -> Arm:
-    label, strategy, *options = [*texts, ""][: max(2, len(texts))]
+    label, strategy, *options = texts if len(texts) > 1 else [*texts, ""]
     if strategy not in strategies:
         raise SystemExit(
             f"--variant {label!r}: {strategy!r} is no strategy; they are {', '.join(strategies)}"

@@ -27,9 +27,7 @@ class RaiseConfig:
     seed: int = 0
 
     rounds: int = 8  # K: times the policy is updated; 0: the policy to start from is deployed as it is
-    rollouts: int = (
-        2  # G: training runs gathered before each update; with keep_best the first does not explore
-    )
+    rollouts: int = 2  # G: training runs gathered before each update; see keep_best
     baseline_rollouts: int = 2  # random curricula run in the same environment to compare with; 0: none
     maximum_repeats: int | None = 1  # times one run may select a row; None: no limit
     spread_repeats: bool = True  # allow them one by one over the run; see cap_at
@@ -40,7 +38,7 @@ class RaiseConfig:
     ratio: Literal["geometric", "joint", "per_row"] = "geometric"  # eq. 11 is joint; see ppo.log_ratio
     advantages: Literal["per_step", "normalised", "raw"] = "per_step"  # see ppo.scaled_advantages
     credit_weight: float = 0.0  # of what the environment credits each row with; see ppo.row_advantages
-    keep_best: bool = True  # deploy the policy whose own run was the best, not the last one
+    keep_best: bool = True  # deploy the best run without exploration, a round's first, not the last
 
     actor_learning_rate: float = 1e-3
     critic_learning_rate: float = 1e-3

@@ -23,11 +23,6 @@ class RoundReport:
     distinct_rows: tuple[int, ...]  # rows selected at least once, per run
     update: Update
 
-    @property
-    def final(self) -> float:
-        """Mean P_T of the round's runs."""
-        return statistics.fmean(curve[-1] for curve in self.performances)
-
 
 @dataclass(frozen=True)
 class Baseline:
