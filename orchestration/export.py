@@ -20,7 +20,7 @@ from assets.lineage.exports.layout import PARTS
 from assets.lineage.manifest import walk
 from assets.materialization import environment
 from assets.materialized import Materialized, follow, materializations, record_at, require
-from assets.partitions import SEEDS, STRATEGIES, partition_key
+from assets.partitions import FIRST_SEEDS, STRATEGIES, partition_key
 from orchestration.console import ConsoleSink
 from orchestration.instance import open_instance
 from resources.definitions import Storage, data_folder
@@ -71,19 +71,13 @@ def export(
 def _partition(strategy: str | None, seed: int | None) -> dg.MultiPartitionKey | None:
     if strategy is None and seed is None:
         return None
-    choices: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
-        ("strategy", strategy, STRATEGIES),
-        ("seed", None if seed is None else str(seed), SEEDS),
-    )
-    for what, asked, offered in choices:
-        if asked is None:
-            raise SultanaError(
-                f"A curriculum has a strategy and a seed, and no {what} is named",
-                f"Add --{what}; choose from: {', '.join(offered)}",
-            )
-        if asked not in offered:
-            raise SultanaError(f"There is no {what} '{asked}'", f"Choose from: {', '.join(offered)}")
-    return partition_key(str(strategy), int(seed or 0))
+    if strategy is None or seed is None:
+        what, offered = ("strategy", STRATEGIES) if strategy is None else ("seed", FIRST_SEEDS)
+        raise SultanaError(
+            f"A curriculum has a strategy and a seed, and no {what} is named",
+            f"Add --{what}, such as {', '.join(offered)}",
+        )
+    return partition_key(strategy, seed)
 
 
 def _root(instance: dg.DagsterInstance, partition: dg.MultiPartitionKey | None) -> Materialized:

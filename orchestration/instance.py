@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import yaml
 
+from assets.partitions import offer_partitions
 from resources.addresses import check_address, scheme
 from resources.environment import apply_safe_defaults
 from resources.errors import SultanaError
@@ -109,5 +110,7 @@ def _check_storage(settings: Path) -> None:
 
 
 def open_instance(data: Path) -> dg.DagsterInstance:
-    """The Dagster instance of a data folder."""
-    return dg.DagsterInstance.from_config(str(prepare_instance(data)))
+    """The Dagster instance of a data folder; a new one offers strategies and seeds as partitions."""
+    instance = dg.DagsterInstance.from_config(str(prepare_instance(data)))
+    offer_partitions(instance)
+    return instance

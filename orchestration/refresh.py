@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 
 from assets.materialized import materializations
-from assets.partitions import partition_key
-from orchestration.settings import check_configuration, check_partitions, read_yaml
+from assets.partitions import check_seed, partition_key
+from orchestration.settings import check_configuration, read_yaml
 from resources.errors import SultanaError
 
 SETTINGS = "SULTANA_SETTINGS"
@@ -44,9 +44,8 @@ def refresh_settings() -> RefreshSettings | None:
     check_configuration(run_config)
     partitions = found.get("partitions") or {}
     strategies = [str(one) for one in partitions.get("strategy") or ()]
-    seeds = [str(one) for one in partitions.get("seed") or ()]
-    check_partitions(strategies, seeds)
-    keys = tuple(partition_key(strategy, int(seed)) for strategy in strategies for seed in seeds)
+    seeds = [check_seed(str(one)) for one in partitions.get("seed") or ()]
+    keys = tuple(partition_key(strategy, seed) for strategy in strategies for seed in seeds)
     return RefreshSettings(file, run_config, keys)
 
 

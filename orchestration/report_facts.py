@@ -17,6 +17,7 @@ from assets.lineage.exports.model_folder import kind_of
 from assets.lineage.report.facts import ReportFacts, SampleAnswer
 from assets.lineage.report.figures import CURVES
 from assets.materialized import Materialized, follow
+from assets.partitions import method_of
 from assets.records import PROMOTIONS
 from assets.selection.reading import read_tasks
 from assets.selection.strategies import REGISTRY
@@ -68,7 +69,7 @@ def gather(
         about=about,
         aliases=model.aliases,
         trained_at=checkpoint.timestamp,
-        strategy_title=REGISTRY[about["training"]["strategy"]].title,
+        strategy_title=REGISTRY[method_of(about["training"]["strategy"])].title,
         split=evaluated.record["configuration"]["split"] if evaluated else None,
         ledger=ledger,
         tasks={row: max(parts, key=lambda part: part[1])[0] for row, parts in tasks.items()},

@@ -12,14 +12,14 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
-from assets.partitions import partition_key
+from assets.partitions import add_partition, partition_key
 from orchestration.check_results import failed_checks, in_words, stopped, stops
 from orchestration.checks import CHECKS
 from orchestration.console import ConsoleSink
 from orchestration.dead_runs import PROCESS_TAG, fail_dead_runs, process_identity
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
-from orchestration.settings import check_configuration, check_partitions, read_preset, read_yaml
+from orchestration.settings import check_configuration, read_preset, read_yaml
 from resources.definitions import data_folder
 from resources.errors import SultanaError
 from resources.progress import install_sink
@@ -94,8 +94,8 @@ def plan(request: Request) -> Plan:
     check_configuration(run_config)
 
     strategies = request.strategies or settings["partitions"]["strategy"]
-    seeds = [str(seed) for seed in (request.seeds or settings["partitions"]["seed"])]
-    check_partitions(strategies, seeds)
+    seeds = request.seeds or settings["partitions"]["seed"]
+    partitions = tuple(partition_key(strategy, seed) for strategy in strategies for seed in seeds)
 
     graph = defs.resolve_asset_graph()
     keys = graph.get_all_asset_keys()
@@ -119,7 +119,7 @@ def plan(request: Request) -> Plan:
         before=tuple(key.to_user_string() for key in before),
         partitioned=tuple(key.to_user_string() for key in partitioned),
         after=tuple(key.to_user_string() for key in after),
-        partitions=tuple(partition_key(strategy, int(seed)) for strategy in strategies for seed in seeds),
+        partitions=partitions,
         run_config=run_config,
     )
 
@@ -193,6 +193,7 @@ def run_request(request: Request, console: Console) -> None:
             _execute(instance, steps.before, steps.run_config, sink)
             if steps.partitioned:
                 for number, partition in enumerate(steps.partitions, 1):
+                    add_partition(instance, partition)
                     sink.begin(f"partition {number}/{len(steps.partitions)}: {partition}")
                     _execute(instance, steps.partitioned, steps.run_config, sink, partition)
             _execute(instance, steps.after, steps.run_config, sink)

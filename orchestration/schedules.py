@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.materialized import materializations
+from assets.partitions import add_partition, materialized_partitions
 from orchestration.jobs import MODEL_ASSETS, TRAINING
 from orchestration.refresh import refresh_settings, run_config_for
 from orchestration.settings import CONFIGURATIONS
@@ -46,9 +47,11 @@ def wanted_partitions(instance: dg.DagsterInstance, *, every_seed: bool) -> list
     """The partitions that a schedule keeps trained, as `seed|strategy`; of each strategy one seed, or every one."""
     settings = refresh_settings()
     if settings is not None and settings.partitions:
+        for key in settings.partitions:
+            add_partition(instance, key)
         found = [str(key) for key in settings.partitions]
     else:
-        found = list(instance.get_materialized_partitions(dg.AssetKey("curriculum")))
+        found = materialized_partitions(instance, "curriculum")
     keys = sorted({(strategy, int(seed)) for seed, _, strategy in (one.partition("|") for one in found)})
     first = {strategy: seed for strategy, seed in reversed(keys)}
     return [f"{seed}|{strategy}" for strategy, seed in keys if every_seed or first[strategy] == seed]

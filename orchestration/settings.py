@@ -1,6 +1,6 @@
 """Settings, checked before anything runs: the configuration of every op and resource, presets and their files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from assets.instructions.config import (
 )
 from assets.interpolation.config import InterpolationConfig
 from assets.lineage.config import LeaderboardChecksConfig, LineageConfig
-from assets.partitions import SEEDS, STRATEGIES
 from assets.selection.config import CurriculumChecksConfig, CurriculumConfig
 from orchestration.failures import wrong_settings
 from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
@@ -119,14 +118,3 @@ def _check_one(where: str, configuration: type[Any] | None, values: Any) -> None
         configuration(**given)
     except ValidationError as error:
         raise wrong_settings(error, where) from None
-
-
-def check_partitions(strategies: Sequence[str], seeds: Sequence[str]) -> None:
-    """Raises SultanaError for a strategy or a seed that there is not."""
-    choices: tuple[tuple[str, Sequence[str], Sequence[str]], ...] = (
-        ("strategy", strategies, STRATEGIES),
-        ("seed", seeds, SEEDS),
-    )
-    for what, asked, offered in choices:
-        for unknown in (one for one in asked if one not in offered):
-            raise SultanaError(f"There is no {what} '{unknown}'", f"Choose from: {', '.join(offered)}")

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from assets.materialized import Materialized, materializations
+from assets.partitions import materialized_partitions
 
 
 def why_stale(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, made: Materialized) -> str:
@@ -22,13 +23,13 @@ def why_stale(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition,
         newest = materializations(instance, pointer["asset"], pointer["partition"])
         if newest and newest[0].data_version != pointer["data_version"]:
             return f"{pointer['asset']} has changed"
-    return _new_partition(instance, repository, made)
+    return _other_partitions(instance, repository, made)
 
 
-def _new_partition(
+def _other_partitions(
     instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, made: Materialized
 ) -> str:
-    """A partition that came after an asset over all partitions was made; empty where there is none."""
+    """A partition that came, or went, after an asset over all partitions was made; empty where there is none."""
     graph = repository.asset_graph
     if made.partition is not None:
         return ""
@@ -40,8 +41,11 @@ def _new_partition(
                 for pointer in made.record["upstream"].values()
                 if pointer["asset"] == name
             }
-            for partition in sorted(instance.get_materialized_partitions(parent) - read):
+            there = set(materialized_partitions(instance, name))
+            for partition in sorted(there - read):
                 return f"{name} {partition} is new"
+            for partition in sorted(read - there):
+                return f"{name} {partition} was deleted"
     return ""
 
 

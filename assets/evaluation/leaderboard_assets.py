@@ -13,6 +13,7 @@ from assets.evaluation.paired import BenchmarkStanding, Marks, benchmark_standin
 from assets.evaluation.shown import quoted_metrics
 from assets.materialization import OWNER, Stage, begin
 from assets.materialized import Materialized, materializations
+from assets.partitions import materialized_partitions
 from assets.presentation import COLOURS, plot, table
 from assets.records import EVALUATION_ANSWERS, SPLITS, digest
 from assets.retries import tried_again
@@ -66,7 +67,7 @@ def leaderboard(
     context: dg.AssetExecutionContext, config: LeaderboardConfig, storage: Storage
 ) -> dg.MaterializeResult:
     """Strategies over seeds, and question by question on each benchmark, with the base model."""
-    partitions = sorted(context.instance.get_materialized_partitions(dg.AssetKey("evaluation")))
+    partitions = materialized_partitions(context.instance, "evaluation")
     found = [made for one in partitions for made in materializations(context.instance, "evaluation", one)]
     stage = begin(
         context,

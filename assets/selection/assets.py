@@ -14,7 +14,7 @@ from assets.finetuning.session import training_config
 from assets.ledger import curriculum_id, curriculum_table
 from assets.materialization import OWNER, Stage, begin
 from assets.materialized import follow
-from assets.partitions import EXPERIMENTS, strategy_and_seed
+from assets.partitions import EXPERIMENTS, method_of, strategy_and_seed
 from assets.records import CURRICULUM, digest, rows_digest
 from assets.retries import tried_again
 from assets.selection.auxiliary import FeatureStore
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 CODE_VERSION = "4"
 DESCRIPTION = (
-    "Which rows train the model at which step, and why: the strategy of this partition, with its seed.\n\n"
+    "Which rows train the model at which step, and why: the strategy of this partition, with its seed. A strategy "
+    "may carry a label, such as `raise-two-rounds`, and settings of its own.\n\n"
     + "\n".join(
         f"- **{one.name}**{' (decides at each step)' if one.dynamic else ''}: {one.title}."
         + (f" {one.source}." if one.source else "")
@@ -63,7 +64,7 @@ def curriculum(
 ) -> dg.MaterializeResult:
     """See DESCRIPTION, which names every strategy."""
     name, seed = strategy_and_seed(context)
-    strategy = REGISTRY[name]
+    strategy = REGISTRY[method_of(name)]
     model = language_model.open(storage)
     auxiliary = _auxiliary_model(config, storage) if "auxiliary" in strategy.needs else None
     stage = begin(
@@ -79,7 +80,7 @@ def curriculum(
             "language_model": model.fingerprint(),
             "dtype": model.resolved_dtype(),
             "auxiliary_model": auxiliary.fingerprint() if auxiliary else None,
-            "initial_policy": _initial_policy(config) if name == "raise" else None,
+            "initial_policy": _initial_policy(config) if strategy.name == "raise" else None,
         },
     )
     _keep_own_settings(stage, strategy)
@@ -102,6 +103,7 @@ def curriculum(
         **chosen.facts,
         "curriculum_id": identity,
         "strategy": name,
+        "method": strategy.name,
         "source": strategy.source,
         "seed": seed,
         "steps": inputs.budget.steps,

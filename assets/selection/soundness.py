@@ -120,7 +120,7 @@ def no_worse_than_random(facts: Mapping[str, Any], tolerance: float) -> Outcome:
     if ours is None or random is None:
         why = (
             "no random run was made beside it (policy.baseline_rollouts is 0)"
-            if facts.get("strategy") == "raise"
+            if facts.get("method") == "raise"
             else "this strategy trains no policy"
         )
         return Outcome(

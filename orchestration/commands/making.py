@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from assets.selection.strategies import REGISTRY
+from assets.partitions import STRATEGIES
 from orchestration.commands.shared import AsJson, answer, explained
 
 RUN_EXAMPLES = (
@@ -18,7 +18,9 @@ STATUS_EXAMPLES = ("sultana status", "sultana status --json | jq '.assets[] | se
 
 
 def run(
-    preset: Annotated[str, typer.Option(help="Settings to start from: default, demo or smoke.")] = "default",
+    preset: Annotated[
+        str, typer.Option(help="Settings to start from: default, demo, paper or smoke.")
+    ] = "default",
     config: Annotated[
         Path | None, typer.Option(help="Dagster run configuration (YAML), as in the Launchpad.")
     ] = None,
@@ -33,7 +35,10 @@ def run(
     ] = None,
     strategy: Annotated[
         list[str],
-        typer.Option(help=f"Strategy to train with; may be repeated. One of {', '.join(REGISTRY)}."),
+        typer.Option(
+            help=f"Strategy to train with; may be repeated. One of {', '.join(STRATEGIES)}; a label of yours may "
+            "follow behind a hyphen (raise-two-rounds)."
+        ),
     ] = [],
     seed: Annotated[list[int], typer.Option(help="Seed to train with; may be repeated.")] = [],
     to: Annotated[str, typer.Option(help="Asset to stop at; with all it depends on.")] = "",

@@ -129,6 +129,7 @@ def two_curricula(recorded: Recorded) -> Iterator[tuple[dg.JobDefinition, Record
         facts = {
             "curriculum_id": identity,
             "strategy": strategy,
+            "method": strategy,
             "steps": 2,
             "batch_size": 1,
             "repeat_cap": 1,

@@ -58,6 +58,7 @@ def curriculum(
         facts={
             "curriculum_id": IDENTITY,
             "strategy": "raise",
+            "method": "raise",
             "steps": 2,
             "batch_size": 2,
             "repeat_cap": passes,
@@ -185,6 +186,7 @@ def score(metric: str, value: float, task: str = "t", split: str = "test") -> di
         "checkpoint_id": "c",
         "model": "sultana version 1",
         "strategy": "raise",
+        "method": "raise",
         "seed": 0,
         "split": split,
         "task": task,

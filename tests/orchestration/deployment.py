@@ -77,9 +77,7 @@ class Deployment:
                         continue
                     made = last[0]
                     reason = why_stale(instance, repository, made)
-                    # Dagster looks at no edge of a hundred partitions or more.
-                    if name != "leaderboard":
-                        assert bool(reason) == (dagster.get_status(key, one) is StaleStatus.STALE), reason
+                    assert bool(reason) == (dagster.get_status(key, one) is StaleStatus.STALE), reason
                     if reason:
                         found.add(f"{name} {one}" if one else name)
         return found

@@ -18,6 +18,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "datasets", "lancedb", "lance", "mlflow", "pandas")
 
 
+def _dimensions(partitions: dg.PartitionsDefinition | None) -> dict[str, str] | None:
+    if not isinstance(partitions, dg.MultiPartitionsDefinition):
+        return None
+    return {one.name: type(one.partitions_def).__name__ for one in partitions.partitions_defs}
+
+
 def _specifications() -> dict[str, Any]:
     graph = defs.resolve_asset_graph()
     assets = {}
@@ -29,7 +35,7 @@ def _specifications() -> dict[str, Any]:
             "kinds": sorted(node.kinds),
             "owners": sorted(node.owners),
             "code_version": node.code_version,
-            "partitions": sorted(node.partitions_def.get_partition_keys()) if node.partitions_def else None,
+            "partitions": _dimensions(node.partitions_def),
             "pools": sorted(node.pools or ()),
             "description": node.description,
             "follows": node.automation_condition is not None,
