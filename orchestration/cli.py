@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from orchestration.commands import judging, machine, making, using
+from orchestration.commands import auditing, judging, machine, making, using
 from orchestration.commands.shared import EXIT_STATUS, examples
 from resources.environment import apply_safe_defaults
 
@@ -30,6 +30,10 @@ _COMMANDS: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...]], ...]] = {
         (judging.report, judging.REPORT_EXAMPLES),
         (judging.promote, judging.PROMOTE_EXAMPLES),
         (judging.rollback, judging.ROLLBACK_EXAMPLES),
+    ),
+    "Audit it": (
+        (auditing.audit, auditing.AUDIT_EXAMPLES),
+        (auditing.trace, auditing.TRACE_EXAMPLES),
     ),
     "Use it": (
         (using.generate, using.GENERATE_EXAMPLES),

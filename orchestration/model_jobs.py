@@ -9,101 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 from rich.console import Console
 
+from orchestration.model_job_config import (
+    AuditConfig,
+    CompareConfig,
+    DoctorConfig,
+    ExportConfig,
+    ExportModelConfig,
+    GenerateConfig,
+    PromoteConfig,
+    ReportConfig,
+    RollbackConfig,
+    TraceConfig,
+)
 from resources.definitions import ModelRegistry
 from resources.errors import SultanaError
-
-REFERENCE = "MODEL, MODEL@ALIAS or MODEL/VERSION. "
-
-
-class CompareConfig(dg.Config):
-    """Which versions are compared."""
-
-    ours: str = Field(default="sultana@champion", description=f"A: {REFERENCE}")
-    theirs: str = Field(default="sultana@candidate", description=f"B, what A is compared with: {REFERENCE}")
-
-
-class ReportConfig(dg.Config):
-    """Which version is reported on."""
-
-    model: str = Field(
-        default="sultana",
-        description=f"{REFERENCE}A name alone: its champion, else candidate, else the newest.",
-    )
-
-
-class PromoteConfig(dg.Config):
-    """Which version is to be the champion, and by which rule."""
-
-    model: str = Field(default="sultana", description=f"{REFERENCE}A name alone: its candidate.")
-    loss_margin: float | None = Field(
-        default=0.01,
-        ge=0,
-        description="Nats per token by which the mean loss has to be lower; null: not asked.",
-    )
-    accuracy_margin: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Share by which the mean accuracy has to be higher; null: not asked.",
-    )
-    guards: list[str] = Field(
-        default=[], description="Tasks that may not get worse. Empty: all that were scored."
-    )
-    loss_tolerance: float = Field(
-        default=0.02, ge=0, description="Nats per token that the loss of a guard task may be higher."
-    )
-    accuracy_tolerance: float = Field(
-        default=0.02, ge=0, le=1, description="Share that another score of a guard task may be lower."
-    )
-    force: bool = Field(default=False, description="Waive the rule; needs a reason.")
-    reason: str = Field(default="", description="Why; goes on the record.")
-
-
-class RollbackConfig(dg.Config):
-    """Whose last promotion is taken back."""
-
-    model: str = Field(default="sultana", description="Name of the registered model.")
-    reason: str = Field(default="", description="Why; goes on the record.")
-
-
-class GenerateConfig(dg.Config):
-    """What is asked, of which version."""
-
-    model: str = Field(default="sultana", description=REFERENCE)
-    prompt: str = Field(description="The question.")
-    seed: int = Field(default=0, ge=0, description="Seed of the sampling.")
-    temperature: float = Field(default=0.0, ge=0, le=100, description="0: the likeliest token every time.")
-    maximum_new_tokens: int = Field(default=256, ge=1, description="Longest reply, in tokens.")
-
-
-class ExportConfig(dg.Config):
-    """Which rows are written, and where."""
-
-    out_folder: str = Field(
-        description="Folder to write on the machine that runs; must not exist, or be empty."
-    )
-    format: str = Field(default="jsonl", description="jsonl, parquet or datasets.")
-    strategy: str | None = Field(default=None, description="The curriculum of this strategy; with seed.")
-    seed: int | None = Field(default=None, ge=0, description="Seed of that curriculum.")
-
-
-class ExportModelConfig(dg.Config):
-    """Which version is written, and where."""
-
-    model: str = Field(default="sultana", description=REFERENCE)
-    out_folder: str = Field(
-        description="Folder to write on the machine that runs; must not exist, or be empty."
-    )
-    merge: bool = Field(default=False, description="Merge an adapter into its base model.")
-
-
-class DoctorConfig(dg.Config):
-    """What is examined beside the data folder."""
-
-    port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
 
 
 def _console() -> Console:
@@ -219,6 +140,31 @@ def write_model(context: dg.OpExecutionContext, config: ExportModelConfig, regis
 
 
 @dg.op
+def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry: ModelRegistry) -> None:
+    """What went into a version: its chain, sources, licences, tasks and most used rows."""
+    from orchestration.audit_shown import show_audit
+    from orchestration.auditing import audit
+
+    console = _console()
+    rows = Path(config.rows_file) if config.rows_file else None
+    found = audit(config.model, rows, tracking_uri=registry.tracking_uri)
+    show_audit(found, console)
+    _tell(context, console, found)
+
+
+@dg.op
+def trace_row(context: dg.OpExecutionContext, config: TraceConfig, registry: ModelRegistry) -> None:
+    """Where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it."""
+    from orchestration.audit_shown import show_trace
+    from orchestration.tracing import trace
+
+    console = _console()
+    found = trace(config.row, registry.tracking_uri)
+    show_trace(found, console)
+    _tell(context, console, found)
+
+
+@dg.op
 def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> None:
     """What `sultana doctor` examines; fails where it finds a problem."""
     from orchestration.doctor import examine, show_examination
@@ -259,6 +205,8 @@ MODEL_JOBS = [
     _job(report_version, "report_model", "report"),
     _job(promote_version, "promote_model", "promote"),
     _job(roll_back_version, "roll_back_model", "rollback"),
+    _job(audit_version, "audit_model", "audit"),
+    _job(trace_row, "trace_row", "trace"),
     _job(ask_version, "ask_model", "generate"),
     _job(write_curated_set, "export_instructions", "export"),
     _job(write_model, "export_model", "export-model"),

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assets.materialized import Materialized, materializations
+from assets.partitions import materialized_partitions
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from orchestration.staleness import why_stale
@@ -24,7 +25,7 @@ def age(seconds: float) -> str:
 
 
 def read_status() -> dict[str, Any]:
-    """The state of every asset, and of every partition that was materialized, in flow order, as JSON values.
+    """The state of every asset, and of its partitions that were made and not deleted, in flow order, as JSON values.
 
     `state` is fresh, stale or not materialized; `why` says what has changed since. Times are seconds since 1970.
     """
@@ -35,7 +36,7 @@ def read_status() -> dict[str, Any]:
         for key in (key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)):
             node = graph.get(key)
             name = key.to_user_string()
-            partitions = sorted(instance.get_materialized_partitions(key)) if node.is_partitioned else [None]
+            partitions = materialized_partitions(instance, name) if node.is_partitioned else [None]
             found = [made for one in partitions for made in materializations(instance, name, one)]
             states += [_state(instance, repository, made) for made in found] or [
                 {"asset": name, "partition": None, "state": "not materialized"}

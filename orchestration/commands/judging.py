@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from assets.lineage.promotion import PromotionRule
 from orchestration.commands.shared import AsJson, Reference, TrackingUri, answer, explained
 
 COMPARE_EXAMPLES = (
@@ -64,7 +65,11 @@ def promote(
     ],
     margin: Annotated[
         float | None,
-        typer.Option(min=0, help="Nats per token by which the mean loss has to be lower. [default: 0.01]"),
+        typer.Option(
+            min=0,
+            help="Nats per token by which the mean loss has to be lower. "
+            f"[default: {PromotionRule.loss_margin}]",
+        ),
     ] = None,
     accuracy_margin: Annotated[
         float | None,
@@ -77,10 +82,10 @@ def promote(
     ] = [],
     loss_tolerance: Annotated[
         float, typer.Option(min=0, help="Nats per token that the loss of a guard task may be higher.")
-    ] = 0.02,
+    ] = PromotionRule.loss_tolerance,
     accuracy_tolerance: Annotated[
         float, typer.Option(min=0, max=1, help="Share that another score of a guard task may be lower.")
-    ] = 0.02,
+    ] = PromotionRule.accuracy_tolerance,
     force: Annotated[bool, typer.Option("--force", help="Waive the rule; with --reason.")] = False,
     reason: Annotated[str, typer.Option(help="Why; goes on the record.")] = "",
     as_json: AsJson = False,
@@ -91,7 +96,6 @@ def promote(
     Better by a margin in the mean over tasks, and no worse, within a tolerance, on any guard task. Without a
     champion the base model is what it has to beat. The decision and its evidence are kept.
     """
-    from assets.lineage.promotion import PromotionRule
     from orchestration.promotion import promote as promote_version
 
     with explained(as_json=as_json) as console:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from assets.ledger import Entry, Selection, curriculum_id, curriculum_table
 from assets.materialized import Materialized, materializations
-from assets.partitions import EXPERIMENTS, partition_key
+from assets.partitions import EXPERIMENTS, offer_partitions, partition_key
 from assets.records import CURRICULUM, DIVERSITY_CLUSTERS
 from assets.selection.checks import curriculum_checks
 from orchestration.instance import open_instance
@@ -158,6 +158,7 @@ def two_curricula(recorded: Recorded) -> Iterator[tuple[dg.JobDefinition, Record
 
 def test_a_check_looks_at_its_own_partition(two_curricula: tuple[dg.JobDefinition, Recorded]) -> None:
     job, recorded = two_curricula
+    offer_partitions(recorded.instance)
     for strategy, passes in (("longest", False), ("random", True), ("longest", False)):
         result = job.execute_in_process(
             instance=recorded.instance, partition_key=partition_key(strategy, 0), raise_on_error=False

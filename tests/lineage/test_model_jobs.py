@@ -37,7 +37,8 @@ def test_every_command_has_its_job() -> None:
     commands = {job.tags["sultana/command"] for job in MODEL_JOBS}
     # `run` is "Materialize", `status` is what the UI shows, and `ui` is the UI.
     assert commands == {
-        *("compare", "report", "promote", "rollback", "generate", "export", "export-model", "doctor")
+        *("compare", "report", "promote", "rollback", "generate", "export", "export-model", "doctor"),
+        *("audit", "trace"),
     }
 
 

@@ -31,18 +31,21 @@ def write_part(folder: Path, name: str, format: str, schema: pa.Schema, rows: Ro
         return 0
     rows = itertools.chain([first], rows)
     path = folder / part_path(name, format)
-    if format == "jsonl":
-        return _write_json_lines(path, rows)
-    if format == "parquet":
-        return _write_parquet(path, schema, rows)
-    return _write_dataset(path, schema, rows)
+    return _write_dataset(path, schema, rows) if format == "datasets" else write_file(path, schema, rows)
 
 
-def _write_json_lines(path: Path, rows: Rows) -> int:
+def write_file(path: Path, schema: pa.Schema, rows: Rows) -> int:
+    """Write rows as JSON Lines or Parquet, whichever the file's name ends in (.jsonl, .parquet); the number of rows."""
+    return (_write_parquet if path.suffix == ".parquet" else _write_json_lines)(path, schema, rows)
+
+
+def _write_json_lines(path: Path, schema: pa.Schema, rows: Rows) -> int:
     count = 0
     with path.open("wb") as file:
         for row in rows:
-            file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            file.write(
+                orjson.dumps({name: row[name] for name in schema.names}, option=orjson.OPT_APPEND_NEWLINE)
+            )
             count += 1
     return count
 

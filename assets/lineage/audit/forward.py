@@ -1,0 +1,142 @@
+"""Forward: where a row went. Kept, merged or dropped and why; mixed with whom; chosen when, by what, with what score.
+
+Rows are asked for by id, or by the file and line where they stood. The tables of raw rows, instructions and
+recipes are those that the caller names; the ledger holds every curriculum there ever was.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assets.records import CURRICULUM, ID_LENGTH
+from resources.errors import SultanaError
+from resources.tables import LanceTables, TableRef
+from resources.text import escape_terminal, id_filter, sql_quote
+
+SHOWN_CHARACTERS = 300
+_PLACE = re.compile(r"(?P<file>.+):(?P<line>[1-9][0-9]{0,17})", re.DOTALL)
+_ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
+_RAW_COLUMNS = (
+    *("origin_id", "instruction_id", "source", "file", "file_sha256", "position", "licence", "task"),
+    *("messages", "problem", "problem_detail"),
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What became of one version of the raw rows."""
+
+    instructions: TableRef
+    dropped: TableRef
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for: an id, or the line of a file."""
+
+    row_id: str | None = None
+    file: str | None = None
+    position: int | None = None
+
+
+def parse(text: str) -> Asked:
+    """An id (32 hexadecimal digits) or FILE:LINE, lines counted from 1. Raises SultanaError for anything else."""
+    if _ID.fullmatch(text):
+        return Asked(row_id=text)
+    if place := _PLACE.fullmatch(text):
+        return Asked(file=place["file"], position=int(place["line"]))
+    raise SultanaError(
+        f'"{escape_terminal(text, 80)}" is neither an id nor a place in a file',
+        f"Give {ID_LENGTH} hexadecimal digits as the tables show them, or FILE:LINE such as train.jsonl:12",
+    )
+
+
+def find_origins(tables: LanceTables, raw: TableRef, asked: Asked) -> list[dict[str, Any]]:
+    """Raw rows: that of an origin, all those of an instruction, or those on a line of a file of this name.
+
+    A file may be named by the end of its path; none found is an empty list.
+    """
+    if asked.row_id is not None:
+        one = id_filter("origin_id", [asked.row_id]), id_filter("instruction_id", [asked.row_id])
+        wanted = " OR ".join(one)
+    else:
+        file = asked.file or ""
+        tail = "/" + file.removeprefix("./")
+        wanted = f"position = {asked.position} AND (file = {sql_quote(file)} OR ends_with(file, {sql_quote(tail)}))"
+    rows = tables.read(raw, columns=list(_RAW_COLUMNS), filter=wanted).to_pylist()
+    return sorted(rows, key=lambda row: (row["file"], row["position"]))
+
+
+def fate(
+    tables: LanceTables, snapshot: Snapshot, origins: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What became of raw rows: each with `state` (kept, dropped or quarantined) and why, as JSON values.
+
+    `kept_as` is the instruction that holds the row now: its own, or the one that it is an exact duplicate of.
+    """
+    ids = [row["origin_id"] for row in origins]
+    dropped: dict[str, Mapping[str, Any]] = {}
+    for row in tables.read(snapshot.dropped, filter=id_filter("origin_id", ids)).to_pylist():
+        dropped[row["origin_id"]] = row
+    names = {row["instruction_id"] for row in origins if row["instruction_id"]}
+    names |= {row["collides_with"] for row in dropped.values() if row["reason"] == "exact_duplicate"}
+    kept = set(
+        tables.read(
+            snapshot.instructions, columns=["instruction_id"], filter=id_filter("instruction_id", names)
+        )["instruction_id"].to_pylist()
+    )
+    return [_fate(row, dropped.get(row["origin_id"]), kept) for row in origins]
+
+
+def _fate(row: Mapping[str, Any], dropped: Mapping[str, Any] | None, kept: set[str]) -> dict[str, Any]:
+    text = " ".join(message["content"] for message in row["messages"] or ())
+    found = {
+        **{name: row[name] for name in _RAW_COLUMNS if name not in ("messages", "problem", "problem_detail")},
+        "text": text[:SHOWN_CHARACTERS],
+        "kept_as": row["instruction_id"] if row["instruction_id"] in kept else None,
+        "collides_with": None,
+        "similarity": None,
+    }
+    if row["problem"]:
+        return {**found, "state": "quarantined", "why": f"{row['problem']}: {row['problem_detail'] or ''}"}
+    if dropped is not None:
+        return {
+            **found,
+            "state": "dropped",
+            "why": dropped["reason"],
+            "collides_with": dropped["collides_with"],
+            "similarity": dropped["similarity"],
+        }
+    if found["kept_as"] is None:
+        return {**found, "state": "left out", "why": "not sampled, or read after the instructions were made"}
+    return {**found, "state": "kept", "why": ""}
+
+
+def mixes(tables: LanceTables, recipes: TableRef, instruction_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The recipes that have one of these instructions as a parent, with the share that it has."""
+    ids = sorted(set(instruction_ids))
+    wanted = f"{id_filter('parent_a', ids)} OR {id_filter('parent_b', ids)}"
+    columns = ["recipe_id", "parent_a", "parent_b", "lambda"]
+    found = []
+    for row in tables.read(recipes, columns=columns, filter=wanted).to_pylist():
+        first = row["parent_a"] in ids
+        found.append(
+            {
+                "recipe_id": row["recipe_id"],
+                "instruction_id": row["parent_a" if first else "parent_b"],
+                "mixed_with": row["parent_b" if first else "parent_a"],
+                "share": row["lambda"] if first else 1.0 - row["lambda"],
+            }
+        )
+    return sorted(found, key=lambda row: row["recipe_id"])
+
+
+def choices(tables: LanceTables, row_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Every slot of every curriculum that holds one of these rows, in order of curriculum, step and slot."""
+    ref = tables.head(CURRICULUM.table)
+    if ref is None:
+        return []
+    columns = [name for name in CURRICULUM.schema.names if name != "entry_id"]
+    rows = tables.read(ref, columns=columns, filter=id_filter("row_id", sorted(set(row_ids)))).to_pylist()
+    return sorted(rows, key=lambda row: (row["curriculum_id"], row["step"], row["slot"]))

@@ -1,0 +1,118 @@
+"""What the jobs about registered models ask for in the Launchpad."""
+
+import dagster as dg
+from pydantic import Field
+
+from assets.lineage.promotion import PromotionRule
+
+REFERENCE = "MODEL, MODEL@ALIAS or MODEL/VERSION. "
+
+
+class CompareConfig(dg.Config):
+    """Which versions are compared."""
+
+    ours: str = Field(default="sultana@champion", description=f"A: {REFERENCE}")
+    theirs: str = Field(default="sultana@candidate", description=f"B, what A is compared with: {REFERENCE}")
+
+
+class ReportConfig(dg.Config):
+    """Which version is reported on."""
+
+    model: str = Field(
+        default="sultana",
+        description=f"{REFERENCE}A name alone: its champion, else candidate, else the newest.",
+    )
+
+
+class PromoteConfig(dg.Config):
+    """Which version is to be the champion, and by which rule."""
+
+    model: str = Field(default="sultana", description=f"{REFERENCE}A name alone: its candidate.")
+    loss_margin: float | None = Field(
+        default=PromotionRule.loss_margin,
+        ge=0,
+        description="Nats per token by which the mean loss has to be lower; null: not asked.",
+    )
+    accuracy_margin: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share by which the mean accuracy has to be higher; null: not asked.",
+    )
+    guards: list[str] = Field(
+        default=[], description="Tasks that may not get worse. Empty: all that were scored."
+    )
+    loss_tolerance: float = Field(
+        default=PromotionRule.loss_tolerance,
+        ge=0,
+        description="Nats per token that the loss of a guard task may be higher.",
+    )
+    accuracy_tolerance: float = Field(
+        default=PromotionRule.accuracy_tolerance,
+        ge=0,
+        le=1,
+        description="Share that another score of a guard task may be lower.",
+    )
+    force: bool = Field(default=False, description="Waive the rule; needs a reason.")
+    reason: str = Field(default="", description="Why; goes on the record.")
+
+
+class RollbackConfig(dg.Config):
+    """Whose last promotion is taken back."""
+
+    model: str = Field(default="sultana", description="Name of the registered model.")
+    reason: str = Field(default="", description="Why; goes on the record.")
+
+
+class GenerateConfig(dg.Config):
+    """What is asked, of which version."""
+
+    model: str = Field(default="sultana", description=REFERENCE)
+    prompt: str = Field(description="The question.")
+    seed: int = Field(default=0, ge=0, description="Seed of the sampling.")
+    temperature: float = Field(default=0.0, ge=0, le=100, description="0: the likeliest token every time.")
+    maximum_new_tokens: int = Field(default=256, ge=1, description="Longest reply, in tokens.")
+
+
+class ExportConfig(dg.Config):
+    """Which rows are written, and where."""
+
+    out_folder: str = Field(
+        description="Folder to write on the machine that runs; must not exist, or be empty."
+    )
+    format: str = Field(default="jsonl", description="jsonl, parquet or datasets.")
+    strategy: str | None = Field(default=None, description="The curriculum of this strategy; with seed.")
+    seed: int | None = Field(default=None, ge=0, description="Seed of that curriculum.")
+
+
+class ExportModelConfig(dg.Config):
+    """Which version is written, and where."""
+
+    model: str = Field(default="sultana", description=REFERENCE)
+    out_folder: str = Field(
+        description="Folder to write on the machine that runs; must not exist, or be empty."
+    )
+    merge: bool = Field(default=False, description="Merge an adapter into its base model.")
+
+
+class AuditConfig(dg.Config):
+    """Which version is audited, and where its rows are written."""
+
+    model: str = Field(default="sultana", description=REFERENCE)
+    rows_file: str = Field(
+        default="",
+        description="File to write on the machine that runs, with every step and slot; ends in .parquet or .jsonl. "
+        "Empty: none.",
+    )
+
+
+class TraceConfig(dg.Config):
+    """Which row is followed."""
+
+    row: str = Field(description="Id of a row, an origin or a mix; or FILE:LINE, lines counted from 1.")
+
+
+class DoctorConfig(dg.Config):
+    """What is examined beside the data folder."""
+
+    port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
