@@ -186,7 +186,6 @@ def score(metric: str, value: float, task: str = "t", split: str = "test") -> di
         "checkpoint_id": "c",
         "model": "sultana version 1",
         "strategy": "raise",
-        "method": "raise",
         "seed": 0,
         "split": split,
         "task": task,
