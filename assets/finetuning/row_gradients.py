@@ -3,7 +3,7 @@
 A low-rank adapter's gradient is small: of SmolLM2-135M with rank 8 on six layers, 488,448 numbers a row. So
 each row's is formed in full from the states and slopes that the backward has in hand anyway, at the cost of
 two narrow products a layer, and whoever asks compares, projects or drops it. This is what LESS (arXiv 2402.04333
-§4.1), GREATS and RAISE's credits are made of.
+§4.1), GREATS and the order that RAISE starts from are made of.
 """
 
 import contextlib

@@ -7,7 +7,6 @@ epochs, data loading, starting several processes (processes.py; here the rows of
 that run).
 """
 
-import contextlib
 import functools
 import math
 import time
@@ -152,12 +151,8 @@ class TrainingSession:
         if self.config.packing:
             self.decoder.check_packing()
 
-    def step(self, rows: Sequence[TrainingRow], direction: torch.Tensor | None = None) -> StepMetrics:
+    def step(self, rows: Sequence[TrainingRow]) -> StepMetrics:
         """One optimizer step on a batch: M_t = Update(M_{t-1}, D_t) (RAISE §3.2).
-
-        With a `direction`, float32 (p,) in the order of `layout`, the metrics tell each row's inner product
-        of its own gradient (of the sum over its tokens) with it, from the backward that the step needs anyway.
-        Only for plain adapters, without packing, noise and further processes.
 
         The loss is the sum of row weight x label weight x cross entropy, divided by the label weight of
         the whole batch (row weights are not in the divisor), so micro-batches, packing and several
@@ -173,7 +168,7 @@ class TrainingSession:
                 torch.manual_seed(
                     (self.config.seed * 1_000_003 + self._step + number * 15_485_863) % _SEED_SPAN
                 )
-                loss, tokens, alignments = self._accumulate(rows, direction)
+                loss, tokens = self._accumulate(rows)
         finally:
             self.model.eval()
         norm = self._gradient_norm()
@@ -190,21 +185,12 @@ class TrainingSession:
         self._optimizer.zero_grad(set_to_none=True)
         self._step += 1
         seconds = time.perf_counter() - started
-        return StepMetrics(self._step - 1, loss, tokens, seconds, norm, rate, alignments)
+        return StepMetrics(self._step - 1, loss, tokens, seconds, norm, rate)
 
-    def _accumulate(
-        self, rows: Sequence[TrainingRow], direction: torch.Tensor | None = None
-    ) -> tuple[float, int, tuple[float, ...] | None]:
-        """Gradients of the batch's loss, over all processes; returns the loss, the tokens and the alignments."""
+    def _accumulate(self, rows: Sequence[TrainingRow]) -> tuple[float, int]:
+        """Gradients of the batch's loss, over all processes; returns the loss and the tokens."""
         if not rows:
             raise ValueError("A step needs at least one row")
-        if direction is not None and (
-            self.config.packing or self.config.noise != "none" or process_number()[1] > 1
-        ):
-            raise SultanaError(
-                "The alignments of a step's rows were asked for, and its rows do not have a backward of their own",
-                "Turn packing and noise off, and train in one process",
-            )
         self._optimizer.zero_grad(set_to_none=True)  # of a step that was broken off
         number, count = process_number()
         if self._is_sharded:
@@ -221,16 +207,11 @@ class TrainingSession:
                 "Leave them out, or choose another alignment",
             )
         loss, tokens = 0.0, 0
-        alignments = [0.0] * len(rows)
         for part in self._passes(aligned):
             batch = self._batch(aligned, mine, part)
             for passes in self._noise.passes():
-                with self._recording(len(part.rows), direction) as gradients:
-                    part_loss = self.decoder.loss(batch) / (passes * total)
-                    part_loss.backward()
-                if direction is not None and gradients is not None:
-                    for place, found in zip(part.rows, (gradients @ direction).tolist(), strict=True):
-                        alignments[place] = found * total / (mine[place].weight or 1.0)
+                part_loss = self.decoder.loss(batch) / (passes * total)
+                part_loss.backward()
                 loss += part_loss.item()
             tokens += batch.tokens
         for _ in range(self._idle_passes(rows, number)):
@@ -239,14 +220,7 @@ class TrainingSession:
                 (self.decoder.loss(idle) * 0.0).backward()
         sum_gradients((one for one in self._trained.values() if not is_sharded(one)), self.decoder.device)
         loss, summed = sum_numbers([loss, tokens], self.decoder.device)
-        return loss, round(summed), None if direction is None else tuple(alignments)
-
-    def _recording(
-        self, rows: int, direction: torch.Tensor | None
-    ) -> contextlib.AbstractContextManager[torch.Tensor | None]:
-        if direction is None:
-            return contextlib.nullcontext()
-        return self.layout.recording(rows, self.decoder.device)
+        return loss, round(summed)
 
     def _batch(self, aligned: Sequence[AlignedRow], rows: Sequence[TrainingRow], part: MicroBatch) -> Batch:
         chosen = [aligned[place] for place in part.rows]
@@ -290,7 +264,7 @@ class TrainingSession:
         return loss, self.layout.flatten(gradients)
 
     def _loss_and_gradients(self, rows: Sequence[TrainingRow]) -> tuple[float, dict[str, torch.Tensor]]:
-        loss, _, _ = self._accumulate(rows)
+        loss, _ = self._accumulate(rows)
         found = {
             name: whole(parameter.grad)
             for name, parameter in self._trained.items()

@@ -40,4 +40,3 @@ class StepMetrics:
     seconds: float
     gradient_norm: float  # before clipping
     learning_rate: float
-    alignments: tuple[float, ...] | None = None  # of the rows' gradients with a direction

@@ -73,11 +73,6 @@ class RaiseSettings(dg.Config):
         description="That order is also a column of the state, the 40th; needs the gradients of all rows. Empty: "
         "where those are taken.",
     )
-    credits: bool = Field(
-        default=False,
-        description="Credit each row of a step with its gradient's product with the reward split's, beside the "
-        "reward that it shares with the batch; measuring a reward then takes a backward pass too.",
-    )
     select_every: int = Field(
         default=1,
         ge=1,

@@ -30,9 +30,9 @@ class CountedSession(TrainingSession):
         super().__init__(pair, config, total_steps, fingerprint)
         self.spent = spent
 
-    def step(self, rows: Sequence[TrainingRow], direction: "torch.Tensor | None" = None) -> StepMetrics:
+    def step(self, rows: Sequence[TrainingRow]) -> StepMetrics:
         """As `TrainingSession.step`."""
-        metrics = super().step(rows, direction)
+        metrics = super().step(rows)
         self.spent.training_steps += 1
         self.spent.training_rows += len(rows)
         self.spent.training_tokens += metrics.tokens

@@ -64,7 +64,6 @@ def raise_curriculum(inputs: "Inputs", settings: "RaiseSettings") -> Chosen:
         rollouts=runs["rollouts"],
         baseline_rollouts=runs["baseline_rollouts"],
         measure_every=measure_every(inputs.budget.steps, settings),
-        credits=settings.credits,
         aligned_rows=aligned_rows,
         warm_up=settings.warm_up,
         alignment_column=alignment_column,

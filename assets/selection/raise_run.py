@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from assets.selection.inputs import Inputs
     from assets.selection.raise_policy.result import RaiseResult
     from assets.selection.raise_policy.reward_subset import SamplingError
-    from assets.selection.raise_policy.rollout import Environment, Measured
+    from assets.selection.raise_policy.rollout import Environment
     from resources.progress import Progress
 
 
@@ -35,7 +35,6 @@ class RaiseRun:
     rollouts: int | None = None
     baseline_rollouts: int | None = None
     measure_every: int = 1  # steps between rewards
-    credits: bool = False  # credit each row with the alignment of its gradient; see TrainingEnvironment
     aligned_rows: int | None = None  # that the policy is first fitted to; 0: all (alignment_scores)
     warm_up: int = 8  # steps on random rows before those rows' gradients are taken
     alignment_column: bool = False  # a row's alignment is a column of the state; needs that of all rows
@@ -57,8 +56,6 @@ class RaiseRun:
                 "Set aligned_rows to 0, which is all rows, or alignment_column to false",
             )
         settings: dict[str, Any] = {"seed": seed}
-        if self.credits:
-            settings |= {"ratio": "per_row", "credit_weight": 1.0}
         if self.preset == "guarded":
             settings["maximum_repeats"] = passes
         for name in ("rounds", "rollouts", "baseline_rollouts"):
@@ -88,7 +85,6 @@ def run_raise(
     from assets.selection.raise_policy.features import build_features
     from assets.selection.raise_policy.policy import train_policy
     from assets.selection.raise_policy.policy_file import load_policy, save_policy
-    from assets.selection.reward_gradient import reward_gradient
 
     budget = inputs.budget
     config = settings.config(budget.steps, budget.batch_size, budget.passes, inputs.seed)
@@ -110,7 +106,6 @@ def run_raise(
         lambda _, asked: session.response_loss(asked).mean,
         steps=budget.steps,
         measure_every=settings.measure_every,
-        differentiate=(lambda asked: reward_gradient(session, asked)) if settings.credits else None,
     )
     if settings.aligned_rows is not None:
         initial_scores = alignment_scores(
@@ -142,7 +137,6 @@ def run_raise(
             session.config_digest,
             [example.example_id for example in examples],
             settings.measure_every,
-            settings.credits,
         ]
     )
     with inputs.progress("training runs", config.training_runs * budget.steps, "steps") as progress:
@@ -183,7 +177,7 @@ class _Watched:
     def reset(self) -> float:
         return self._environment.reset()
 
-    def step(self, rows: Sequence[int]) -> "float | Measured":
-        measured = self._environment.step(rows)
+    def step(self, rows: Sequence[int]) -> float:
+        performance = self._environment.step(rows)
         self._progress.advance()
-        return measured
+        return performance

@@ -106,9 +106,9 @@ class MeteredSession(CountedSession):
         if self.frozen is not None:
             self.frozen = SharedStates(self, self.meter)
 
-    def step(self, rows: Sequence[Any], direction: Any = None) -> Any:
+    def step(self, rows: Sequence[Any]) -> Any:
         with self.meter.part("training"):
-            return super().step(rows, direction)
+            return super().step(rows)
 
     def response_loss(self, examples: Sequence[Any]) -> Any:
         with self.meter.part("rewards", len(examples)):

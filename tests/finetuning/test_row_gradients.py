@@ -54,21 +54,6 @@ def test_row_weights_are_not_in_it(make_model: MakeModel, make_row: MakeRow) -> 
     assert torch.equal(one, two)
 
 
-def test_a_step_tells_the_alignments_of_its_rows(make_model: MakeModel, make_row: MakeRow) -> None:
-    rows = [TrainingRow(f"{number}", (make_row(number),), weight=1.0 + number) for number in range(4)]
-    told, plain = (TrainingSession((make_model(), None), LORA, 3) for _ in range(2))
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(2):
-        direction = torch.randn(told.layout.length, generator=generator)
-        gradients, _ = all_gradients(told, rows)
-        expected = gradients @ direction
-        metrics = told.step(rows, direction)
-        assert metrics.alignments == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-4)
-        assert metrics.loss == plain.step(rows).loss
-    with pytest.raises(SultanaError, match="packing"):
-        TrainingSession((make_model(), None), replace(LORA, packing=True), 3).step(rows, direction)
-
-
 def test_nothing_is_left_behind(make_model: MakeModel, make_row: MakeRow) -> None:
     rows = [TrainingRow(f"{number}", (make_row(number),)) for number in range(4)]
     asked, plain = (TrainingSession((make_model(), None), LORA, 3) for _ in range(2))

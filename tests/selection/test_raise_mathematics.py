@@ -203,7 +203,7 @@ def test_presets_are_those_of_the_paper_and_its_guards():
     assert (paper.exploration, paper.ratio, paper.maximum_repeats) == ("topk", "joint", None)
     assert (paper.gamma, paper.gae_lambda, paper.clip, paper.weight_decay) == (0.99, 1.0, 0.2, 1e-2)
     assert (paper.rollouts, paper.advantages, paper.keep_best, paper.select_every) == (1, "raw", False, 1)
-    assert (paper.semantic_dimensions, paper.semantic_pooling, paper.credit_weight) == (32, "adaptive", 0.0)
+    assert (paper.semantic_dimensions, paper.semantic_pooling) == (32, "adaptive")
     assert not (paper.standardise or paper.per_token) and paper.gradient_clip is None
     guarded = RaiseConfig.guarded(steps=4, batch_size=2, rounds=3)
     assert guarded == RaiseConfig(steps=4, batch_size=2, rounds=3)

@@ -12,7 +12,6 @@ from assets.selection.pool import Pool
 from assets.selection.raise_policy.config import RaiseConfig
 from assets.selection.raise_policy.features import Features, build_features
 from assets.selection.raise_policy.policy import RaiseResult, train_policy
-from assets.selection.raise_policy.rollout import Measured
 from resources.errors import SultanaError
 
 ROWS, STEPS, BATCH = 120, 4, 6
@@ -20,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class Regression:
-    """Least squares by gradient descent on noisy rows; a row's credit is how well its gradient agrees."""
+    """Least squares by gradient descent on noisy rows."""
 
     def __init__(self, dies_after: int | None = None) -> None:
         generator = np.random.default_rng(0)
@@ -35,16 +34,15 @@ class Regression:
         self.weights = np.zeros(8)
         return self.performance()
 
-    def step(self, rows) -> Measured:
+    def step(self, rows) -> float:
         if self.steps == self.dies_after:
             os._exit(42)
         self.steps += 1
         chosen = list(rows)
         errors = self.hidden[chosen] @ self.weights - self.values[chosen]
         gradients = self.hidden[chosen] * errors[:, None]
-        credits = gradients @ (self.weights - self.truth)
         self.weights = self.weights - 0.1 * gradients.mean(0)
-        return Measured(self.performance(), credits.tolist())
+        return self.performance()
 
 
 def inputs() -> tuple[Features, Pool]:
@@ -64,11 +62,7 @@ def inputs() -> tuple[Features, Pool]:
 
 def trained(work: Path | None, dies_after: int | None = None, **changes) -> tuple[RaiseResult, Regression]:
     config = RaiseConfig(
-        **(
-            {"steps": STEPS, "batch_size": BATCH, "rounds": 3, "ratio": "per_row", "credit_weight": 0.5}
-            | {"warm_start_epochs": 5}
-            | changes
-        )
+        **({"steps": STEPS, "batch_size": BATCH, "rounds": 3, "warm_start_epochs": 5} | changes)
     )
     environment = Regression(dies_after)
     scores = np.where(np.arange(ROWS) % 3 == 0, np.nan, np.arange(ROWS))

@@ -32,9 +32,9 @@ def test_what_is_left_open_is_the_presets_and_the_cap_is_the_budgets():
     assert (guarded.maximum_repeats, guarded.seed, guarded.rounds) == (3, 7, 8)
     paper = RaiseRun(preset="paper").config(steps=4, batch_size=2, passes=3, seed=0)
     assert (paper.maximum_repeats, paper.rounds, paper.rollouts) == (None, 20, 1)
-    changed = RaiseRun(rounds=2, changes={"ratio": "per_row", "credit_weight": 0.5, "maximum_repeats": 9})
+    changed = RaiseRun(rounds=2, changes={"ratio": "joint", "maximum_repeats": 9})
     config = changed.config(steps=4, batch_size=2, passes=3, seed=0)
-    assert (config.rounds, config.ratio, config.maximum_repeats) == (2, "per_row", 9)
+    assert (config.rounds, config.ratio, config.maximum_repeats) == (2, "joint", 9)
 
 
 def test_a_curriculum_of_the_language_model(inputs, tmp_path):
@@ -67,18 +67,14 @@ def test_scores_and_extra_columns_reach_the_policy(inputs):
     assert result.reward_error is not None and result.reward_error.bound > 0
 
 
-def test_rows_are_credited_with_the_alignment_of_their_gradients(inputs):
+def test_gradients_are_taken_once_and_the_policy_fits_their_order(inputs):
     before = inputs.spent.rows_differentiated
-    settings = replace(SMALL, credits=True, aligned_rows=6, warm_up=1, baseline_rollouts=0)
-    result = run_raise(inputs, settings)
-    # Six rows, and the three reward examples for them, at M_0 and after each of two steps of two runs.
-    assert inputs.spent.rows_differentiated - before == 6 + 3 * (1 + 1 + 2 * 2)
+    result = run_raise(inputs, replace(SMALL, aligned_rows=6, warm_up=1, baseline_rollouts=0))
+    # Six rows, and the three reward examples for them.
+    assert inputs.spent.rows_differentiated - before == 6 + 3
     assert result.warm_start_error is not None and result.warm_start_error < 1
-    assert (result.config.ratio, result.config.credit_weight) == ("per_row", 1.0)
-    credits = result.episode.credits
-    assert credits is not None and credits.shape == (2, 2) and credits.abs().max() > 0
     plain = run_raise(inputs, replace(SMALL, baseline_rollouts=0))
-    assert plain.episode.credits is None
+    assert plain.warm_start_error is None
     assert result.initial_performance == pytest.approx(plain.initial_performance, rel=1e-4)
 
 

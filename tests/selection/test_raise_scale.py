@@ -15,11 +15,10 @@ from assets.selection.raise_policy.acquisition import AcquisitionFunction, Criti
 from assets.selection.raise_policy.config import RaiseConfig
 from assets.selection.raise_policy.ppo import (
     generalised_advantages,
-    row_advantages,
     scaled_advantages,
     update,
 )
-from assets.selection.raise_policy.rollout import Measured, collect
+from assets.selection.raise_policy.rollout import collect
 from assets.selection.raise_policy.scoring import (
     Classes,
     Decision,
@@ -143,18 +142,18 @@ def test_normalisers_and_their_gradients_are_autograds(cap, scale):
 
 
 class Drifting:
-    """P drifts by the rows' numbers; credits are those numbers."""
+    """P drifts by the rows' numbers."""
 
-    def __init__(self, credits: bool) -> None:
-        self.credits, self.performance = credits, -2.0
+    def __init__(self) -> None:
+        self.performance = -2.0
 
     def reset(self) -> float:
         self.performance = -2.0
         return self.performance
 
-    def step(self, rows) -> float | Measured:
+    def step(self, rows) -> float:
         self.performance += 0.01 * math.sin(sum(rows))
-        return Measured(self.performance, [row % 7 for row in rows]) if self.credits else self.performance
+        return self.performance
 
 
 @pytest.mark.parametrize(
@@ -162,10 +161,9 @@ class Drifting:
     [
         {},
         {"ratio": "joint", "advantages": "raw"},
-        {"ratio": "per_row", "credit_weight": 0.5},
         {"maximum_repeats": None, "use_clusters": False},
         {"select_every": 2},
-        {"select_every": 2, "ratio": "per_row", "credit_weight": 2.0, "maximum_repeats": 2},
+        {"select_every": 2, "ratio": "joint", "maximum_repeats": 2},
     ],
 )
 def test_an_update_follows_the_gradient_of_the_equations(changes):
@@ -174,7 +172,7 @@ def test_an_update_follows_the_gradient_of_the_equations(changes):
     if not config.use_clusters:
         classes = Classes.of(np.zeros(ROWS))
     function, critic = AcquisitionFunction(COLUMNS, 16, seed=0), Critic(8, seed=1)
-    environment = Drifting(config.credit_weight > 0)
+    environment = Drifting()
     episodes = [
         collect(environment, function, given_static, classes, config, GumbelNoise(seed)) for seed in range(2)
     ]
@@ -187,10 +185,6 @@ def test_an_update_follows_the_gradient_of_the_equations(changes):
         seen = critic(critic_features(episode.performances[:-1], config.steps)).detach()
         advantages.append(generalised_advantages(reward, seen, config.gamma, config.gae_lambda)[0])
     scaled = scaled_advantages(torch.stack(advantages), config.advantages).flatten()
-    actions = torch.cat([episode.actions for episode in episodes])
-    if config.ratio == "per_row":
-        credits = torch.cat([e.credits for e in episodes]) if episodes[0].credits is not None else None
-        scaled = row_advantages(scaled, credits, classes.of_rows[actions].long(), config.credit_weight)
     steps = [(number, step) for number in range(2) for step in range(5)]
     expected = reference.actor_gradients(
         function, episodes, steps, static, classes.of_rows.long(), scaled, config
@@ -221,14 +215,14 @@ def test_rows_of_several_steps_are_chosen_at_once_and_dealt_out():
     _, given_static, classes = pool()
     config = RaiseConfig(steps=5, batch_size=6, select_every=3, maximum_repeats=2)
     function = AcquisitionFunction(COLUMNS, 16, seed=0)
-    episode = collect(Drifting(False), function, given_static, classes, config, None)
+    episode = collect(Drifting(), function, given_static, classes, config, None)
     assert episode.actions.shape == (5, 6)
     first, second = episode.actions[:3].flatten(), episode.actions[3:].flatten()
     assert len(first.unique()) == 18 and len(second.unique()) == 12  # none twice among those chosen at once
     for step in range(5):  # two of each of the three classes, as one batch at a time would have
         assert torch.bincount(classes.of_rows[episode.actions[step]].long()).tolist() == [2, 2, 2]
     one = collect(
-        Drifting(False), function, given_static, classes, RaiseConfig(steps=1, batch_size=18), None
+        Drifting(), function, given_static, classes, RaiseConfig(steps=1, batch_size=18), None
     ).batches[0]
     # Not the same state (t/T differs), so only the dealing of a given batch is compared.
     rebuilt = torch.stack([part.rows for part in dealt(one, 3)], 1).flatten()

@@ -10,7 +10,6 @@ from assets.selection.raise_policy.config import RaiseConfig
 from assets.selection.raise_policy.features import Features, build_features
 from assets.selection.raise_policy.policy import train_policy
 from assets.selection.raise_policy.policy_file import MEANING, WEIGHTS, load_policy, save_policy
-from assets.selection.raise_policy.rollout import Measured
 from resources.errors import SultanaError
 
 
@@ -30,10 +29,10 @@ class Planted:
         self.total = 0.0
         return -1.0
 
-    def step(self, rows) -> Measured:
+    def step(self, rows) -> float:
         chosen = list(rows)
         self.total += float(self.planted[chosen].mean())
-        return Measured(-1.0 + 0.1 * self.total, self.planted[chosen].astype(float).tolist())
+        return -1.0 + 0.1 * self.total
 
     def inputs(self, **changes) -> tuple[Features, Pool]:
         rows = len(self.planted)
@@ -45,8 +44,7 @@ class Planted:
 
 
 def settings(**changes) -> RaiseConfig:
-    given = {"steps": 5, "batch_size": 8, "baseline_rollouts": 0, "ratio": "per_row", "credit_weight": 1.0}
-    return RaiseConfig(**(given | {"actor_learning_rate": 1e-2, "rounds": 10} | changes))
+    return RaiseConfig(**({"steps": 5, "batch_size": 8, "baseline_rollouts": 0, "rounds": 1} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +52,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("policy") / "small"
     small = Planted(150, seed=1)
     features, pool = small.inputs()
-    result = train_policy(small, features, pool, settings())
+    result = train_policy(small, features, pool, settings(), initial_scores=small.planted.astype(float))
     save_policy(folder, result.function, features)
     return folder, result, features
 

@@ -35,9 +35,8 @@ class RaiseConfig:
     use_clusters: bool = True  # False: one class, no diversity constraint
 
     exploration: Literal["gumbel", "topk"] = "gumbel"  # while gathering; deployment is always topk
-    ratio: Literal["geometric", "joint", "per_row"] = "geometric"  # eq. 11 is joint; see ppo.log_ratio
+    ratio: Literal["geometric", "joint"] = "geometric"  # eq. 11 is joint; see ppo.log_ratio
     advantages: Literal["per_step", "normalised", "raw"] = "per_step"  # see ppo.scaled_advantages
-    credit_weight: float = 0.0  # of what the environment credits each row with; see ppo.row_advantages
     keep_best: bool = True  # deploy the best run without exploration, a round's first, not the last
 
     actor_learning_rate: float = 1e-3
@@ -128,7 +127,6 @@ class RaiseConfig:
             "gamma": (0.0, 1.0),
             "gae_lambda": (0.0, 1.0),
             "clip": (1e-3, 1.0),
-            "credit_weight": (0.0, 1e3),
         }
         if self.gradient_clip is not None:
             ranges["gradient_clip"] = (1e-6, 1e6)
@@ -140,19 +138,13 @@ class RaiseConfig:
                 raise _wrong(name, value, f"a number from {low:g} to {high:g}")
         choices = {
             "exploration": ("gumbel", "topk"),
-            "ratio": ("geometric", "joint", "per_row"),
+            "ratio": ("geometric", "joint"),
             "advantages": ("per_step", "normalised", "raw"),
             "semantic_pooling": ("adaptive", "pca"),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise _wrong(name, getattr(self, name), f"one of {', '.join(known)}")
-        if self.credit_weight > 0 and self.ratio != "per_row":
-            raise SultanaError(
-                f"RAISE setting credit_weight is {self.credit_weight:g} with the ratio {self.ratio!r}, "
-                "which has one number for a whole batch",
-                "Set ratio to per_row, or credit_weight to 0",
-            )
 
     def cap_at(self, step: int) -> int | None:
         """Times that a row may have been selected once `step` (from 0) is over; None: no limit.

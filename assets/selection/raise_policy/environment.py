@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from assets.selection.raise_policy.rollout import Measured
 from resources.errors import SultanaError
 
 
@@ -19,8 +18,8 @@ class Session(Protocol):
         """Weights of M_0, optimizer and schedule fresh."""
         ...
 
-    def step(self, rows: Sequence[Any], direction: Any = None) -> Any:
-        """One optimizer step on these training rows; its result has their `alignments` with a direction."""
+    def step(self, rows: Sequence[Any]) -> Any:
+        """One optimizer step on these training rows."""
         ...
 
 
@@ -32,9 +31,6 @@ class TrainingEnvironment:
     back the same weights. Measuring often costs more than training: with `measure_every` m > 1 the
     performance is taken at every m-th step and the last one, and stands still in between, so the rewards
     still add up to P_T - P_0 but each is that of m steps.
-
-    With `differentiate`, which gives the loss and its gradient and stands in for `measure`, each row of a step is
-    credited with the cosine of its own gradient with the gradient last taken of the reward split.
     """
 
     def __init__(
@@ -46,7 +42,6 @@ class TrainingEnvironment:
         *,
         steps: int,
         measure_every: int = 1,
-        differentiate: Callable[[Sequence[Any]], tuple[float, Any]] | None = None,
     ) -> None:
         if not reward_examples:
             raise SultanaError(
@@ -65,10 +60,8 @@ class TrainingEnvironment:
         self._steps = steps
         self._measure_every = measure_every
         self._done = 0
-        self._differentiate = differentiate
-        self._first: tuple[float, Any] | None = None
+        self._first: float | None = None
         self._performance = 0.0
-        self._direction: Any = None
 
     def reset(self) -> float:
         """Back to M_0, with optimizer and schedule fresh; returns P_0."""
@@ -76,25 +69,16 @@ class TrainingEnvironment:
         self._done = 0
         if self._first is None:
             self._first = self._measured()
-        self._performance, self._direction = self._first
+        self._performance = self._first
         return self._performance
 
-    def step(self, rows: Sequence[int]) -> Measured:
-        """Train one step on the rows at these positions; tells P_t (see `measure_every`) and the credits."""
-        batch = [self._training_rows[position] for position in rows]
-        credits = None
-        if self._direction is None:
-            self._session.step(batch)
-        else:
-            credits = self._session.step(batch, self._direction).alignments
+    def step(self, rows: Sequence[int]) -> float:
+        """Train one step on the rows at these positions; tells P_t (see `measure_every`)."""
+        self._session.step([self._training_rows[position] for position in rows])
         self._done += 1
         if self._done % self._measure_every == 0 or self._done == self._steps:
-            self._performance, self._direction = self._measured()
-        return Measured(self._performance, credits)
+            self._performance = self._measured()
+        return self._performance
 
-    def _measured(self) -> tuple[float, Any]:
-        """The performance now and, where there is one, the direction in which the loss rises."""
-        if self._differentiate is None:
-            return -float(self._measure(self._session.model, self._reward_examples)), None
-        loss, direction = self._differentiate(self._reward_examples)
-        return -float(loss), direction
+    def _measured(self) -> float:
+        return -float(self._measure(self._session.model, self._reward_examples))

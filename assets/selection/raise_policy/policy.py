@@ -30,7 +30,7 @@ from assets.selection.raise_policy.features import Features
 from assets.selection.raise_policy.policy_file import SavedPolicy
 from assets.selection.raise_policy.ppo import update
 from assets.selection.raise_policy.result import Baseline, RaiseResult, RoundReport
-from assets.selection.raise_policy.rollout import Environment, Episode, as_measured, checked, collect
+from assets.selection.raise_policy.rollout import Environment, Episode, checked, collect
 from assets.selection.raise_policy.scoring import Classes, StaticFeatures, one_thread
 from assets.selection.raise_policy.select import GumbelNoise
 from resources.errors import SultanaError
@@ -221,8 +221,7 @@ class _PolicyTraining:
             curve = [checked(self.environment.reset(), 0)]
             for chosen in static_strategies.random(self.pool, budget, seed):
                 rows = [positions[row_id] for row_id in chosen.row_ids]
-                measured = as_measured(self.environment.step(rows), chosen.step + 1, len(rows))
-                curve.append(measured.performance)
+                curve.append(checked(self.environment.step(rows), chosen.step + 1))
             self.curves.append(tuple(curve))
             self.runs += 1
             save()

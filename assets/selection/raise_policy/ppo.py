@@ -75,47 +75,18 @@ def scaled_advantages(advantages: Tensor, how: Literal["per_step", "normalised",
     return centred / centred.std(correction=0).clamp_min(1e-8)
 
 
-def row_advantages(
-    advantages: Tensor, credits: Tensor | None, classes: Tensor, credit_weight: float
-) -> Tensor:
-    """Advantages of the rows selected, (m, B): their step's, and their share by the credits.
-
-    `advantages` (m,), `credits` (m, B) or None, `classes` (m, B) of the rows. To a step's advantage is added
-    `credit_weight` x the row's credit, which is first brought to mean 0 among the rows that its class gave at
-    that step (eq. 10 compares rows within a class only; a row alone of its class is compared with the whole
-    step), then to deviation 1 over the step. Without credits, or where a step's are all equal, every row has
-    its step's advantage.
-    """
-    of_steps = advantages[:, None].expand(classes.shape)
-    if credits is None or credit_weight == 0:
-        return of_steps
-    values = credits.to(advantages.dtype)
-    same = (classes[:, :, None] == classes[:, None, :]).to(values.dtype)
-    members = same.sum(2)
-    of_class = (same @ values[:, :, None])[..., 0] / members
-    centred = torch.where(members > 1, values - of_class, values - values.mean(1, keepdim=True))
-    deviations = centred.std(1, correction=0, keepdim=True)
-    largest = values.abs().amax(1, keepdim=True)
-    flat = deviations <= 1e-6 * largest
-    standard = torch.where(flat, 0.0, centred / torch.where(flat, 1.0, deviations))
-    return of_steps + credit_weight * standard
-
-
-def log_ratio(new: Tensor, old: Tensor, how: Literal["geometric", "joint", "per_row"]) -> Tensor:
+def log_ratio(new: Tensor, old: Tensor, how: Literal["geometric", "joint"]) -> Tensor:
     """log of eq. 11 for batches (m, B) of log-probabilities, held within +-LOG_RATIO_LIMIT.
 
-    "joint" is the product over the batch as printed, (m,); "geometric" its B-th root, which does not grow with
-    B, (m,); "per_row" each row's own ratio, (m, B), which is clipped row by row and so can have an advantage
-    of its own.
+    "joint" is the product over the batch as printed; "geometric" its B-th root, which does not grow with B. (m,).
     """
-    total = new - old
-    if how != "per_row":
-        total = total.sum(1) if how == "joint" else total.mean(1)
+    difference = new - old
+    total = difference.sum(1) if how == "joint" else difference.mean(1)
     return total.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
 
 
 def actor_loss(log_ratios: Tensor, advantages: Tensor, clip: float) -> Tensor:
-    """The clipped objective (eq. 12) of steps (m,), or of the rows of steps (m, B)."""
+    """The clipped objective (eq. 12) of steps (m,)."""
     ratios = log_ratios.exp()
     return -torch.minimum(ratios * advantages, ratios.clamp(1 - clip, 1 + clip) * advantages).mean()
 
@@ -155,8 +126,6 @@ def update(
     ]
     advantages = scaled_advantages(torch.stack([pair[0] for pair in pairs]), config.advantages).flatten()
     returns = torch.cat([pair[1] for pair in pairs])
-    if config.ratio == "per_row":
-        advantages = row_advantages(advantages, _credits(episodes), labels, config.credit_weight)
 
     starts = [
         (number, step)
@@ -224,12 +193,6 @@ def _steps_of(chosen: Sequence[tuple[int, int]], config: RaiseConfig) -> tuple[l
         steps += range(number * config.steps + start, number * config.steps + stop)
         owners += [owner] * (stop - start)
     return owners, torch.tensor(steps)
-
-
-def _credits(episodes: Sequence[Episode]) -> Tensor | None:
-    """Credits of all steps, (episodes x T, B), where every episode has them."""
-    known = [episode.credits for episode in episodes if episode.credits is not None]
-    return torch.cat(known) if len(known) == len(episodes) else None
 
 
 def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, gradient_clip: float | None) -> float:

@@ -16,19 +16,6 @@ from assets.selection.raise_policy.state import EarlierSelections, stage_feature
 from resources.errors import SultanaError
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What an environment tells after a step: P_t and, where it knows them, credits of the step's rows.
-
-    A credit is any number that is higher for rows which helped more (the alignment of a row's gradient with
-    that of the reward split, say), one for each row in the order the step was given them. Credits are compared
-    within a step only, so their scale and origin are free.
-    """
-
-    performance: float
-    credits: Sequence[float] | None = None
-
-
 class Environment(Protocol):
     """A training run that can be started again and that tells its performance after each step.
 
@@ -40,8 +27,8 @@ class Environment(Protocol):
         """Back to M_0; returns P_0."""
         ...
 
-    def step(self, rows: Sequence[int]) -> float | Measured:
-        """One optimizer step on the pool's rows at these positions; returns P_t, with credits or without."""
+    def step(self, rows: Sequence[int]) -> float:
+        """One optimizer step on the pool's rows at these positions; returns P_t."""
         ...
 
 
@@ -51,7 +38,6 @@ class Episode:
 
     performances: tuple[float, ...]  # P_0 ... P_T
     batches: tuple[Batch, ...]  # T
-    credits: Tensor | None = None  # (T, B) float32, where the environment gave them at every step
 
     @property
     def actions(self) -> Tensor:
@@ -89,11 +75,10 @@ def collect(
     `static` and `classes` are the pool's. Without `noise`, rows are chosen deterministically. With
     `config.select_every` M > 1, the rows of M steps are chosen at once, in the state before the first of them
     (RAISE appendix F): M x B rows, none twice, dealt out to the M steps (`select.dealt`). Raises SultanaError
-    where a performance or a credit is not finite.
+    where a performance is not finite.
     """
     performances = [checked(environment.reset(), 0)]
     batches: list[Batch] = []
-    credits: list[Tensor | None] = []
     scorer = RowScorer(function, static)
     ahead: list[Batch] = []
     for step in range(config.steps):
@@ -106,31 +91,9 @@ def collect(
                 chosen = select(blocks, classes, earlier, size, step, config.cap_at(step), noise)
             ahead = dealt(chosen, steps)
         batch = ahead.pop(0)
-        measured = as_measured(environment.step(batch.rows.tolist()), step + 1, config.batch_size)
-        performances.append(measured.performance)
-        credits.append(
-            None if measured.credits is None else torch.as_tensor(measured.credits, dtype=torch.float32)
-        )
+        performances.append(checked(environment.step(batch.rows.tolist()), step + 1))
         batches.append(batch)
-    known = [credit for credit in credits if credit is not None]
-    return Episode(
-        tuple(performances),
-        tuple(batches),
-        torch.stack(known) if len(known) == config.steps else None,
-    )
-
-
-def as_measured(result: float | Measured, step: int, rows: int) -> Measured:
-    """The result of an environment's step, checked; `step` steps are done, the last one of `rows` rows."""
-    if not isinstance(result, Measured):
-        return Measured(checked(result, step))
-    credits = result.credits
-    if credits is not None and (len(credits) != rows or not all(math.isfinite(one) for one in credits)):
-        raise SultanaError(
-            f"Step {step - 1} of a training run has {len(credits)} credits for {rows} rows, or not all finite",
-            "Give one finite credit for each row of the step, or none at all",
-        )
-    return Measured(checked(result.performance, step), credits)
+    return Episode(tuple(performances), tuple(batches))
 
 
 def _actions(batches: Sequence[Batch]) -> Tensor:

@@ -41,14 +41,11 @@ def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def episode_tensors(prefix: str, episode: Episode) -> dict[str, Tensor]:
-    """What was selected and credited, (T, B) each; the performances are numbers and are kept as such."""
-    found = {
+    """What was selected, (T, B) each; the performances are numbers and are kept as such."""
+    return {
         f"{prefix}/{part}": torch.stack([getattr(batch, part) for batch in episode.batches])
         for part in _PARTS
     }
-    if episode.credits is not None:
-        found[f"{prefix}/credits"] = episode.credits
-    return found
 
 
 def restored_episode(prefix: str, tensors: Mapping[str, Tensor], performances: Sequence[float]) -> Episode:
@@ -56,7 +53,7 @@ def restored_episode(prefix: str, tensors: Mapping[str, Tensor], performances: S
     found = part_of(tensors, prefix)
     steps = len(found["rows"])
     batches = tuple(Batch(*(found[part][step] for part in _PARTS)) for step in range(steps))
-    return Episode(tuple(performances), batches, found.get("credits"))
+    return Episode(tuple(performances), batches)
 
 
 def report_numbers(report: RoundReport) -> dict[str, Any]:
