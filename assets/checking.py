@@ -5,6 +5,7 @@ it runs alone without one, of whichever partition came last. What blocks fails a
 everything downstream in the run from starting; what does not block fails as a warning.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from assets.materialized import Materialized, made_in_run, require
 from assets.outcome import Outcome
+from assets.presentation import cell
 from assets.records import Record
 from assets.table_schema import schemas_as_declared
 from resources.definitions import Storage
@@ -70,12 +72,20 @@ class Checking:
         """The result of each selected check; `measures` are named by asset and check."""
         blocking = {spec.key: spec.blocking for spec in self.context.check_specs}
         for key in sorted(self.context.selected_asset_check_keys, key=str):
-            found = measures[key.asset_key.to_user_string(), key.name]()
+            asset = key.asset_key.to_user_string()
+            found = measures[asset, key.name]()
+            if not found.passed:
+                # In the log of a run, the UI shows no more of a result than its numbers.
+                level = logging.ERROR if blocking[key] else logging.WARNING
+                self.context.log.log(level, f"{asset}, check {key.name}: {found.sentence}")
             yield dg.AssetCheckResult(
                 passed=found.passed,
                 asset_key=key.asset_key,
                 check_name=key.name,
                 severity=dg.AssetCheckSeverity.ERROR if blocking[key] else dg.AssetCheckSeverity.WARN,
                 description=found.sentence,
-                metadata=dict(found.measured),
+                metadata={
+                    name: cell(value) if isinstance(value, float) else value
+                    for name, value in found.measured.items()
+                },
             )

@@ -9,14 +9,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 pytest.importorskip("playwright", reason="needs the Python package playwright: make install")
 from playwright.sync_api import Browser, sync_playwright
 
+from orchestration.refresh import SETTINGS
+from orchestration.run import Request, plan
+from tests.orchestration.deployment import Deployment
 from tests.ui.driver import Person
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -46,33 +51,41 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def data_of_ui(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Path:
-    """A data folder in which everything before training has been made, at the smallest size."""
-    folder = tmp_path_factory.mktemp("ui")
-    (folder / "models").symlink_to(models_folder, target_is_directory=True)
-    subprocess.run(
-        [sys.executable, "-m", "orchestration.cli", "run", "--preset", "smoke", "--to", "diversity_clusters"],
-        cwd=PROJECT,
-        env={**os.environ, "SULTANA_DATA": str(folder)},
-        check=True,
-        stdout=subprocess.DEVNULL,
-        timeout=1200,
-    )
-    return folder
+def deployment(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Deployment:
+    """Sources in files, and everything before training made from them, at the smallest size."""
+    made = Deployment(tmp_path_factory.mktemp("ui"))
+    made.folder.mkdir()
+    (made.folder / "models").symlink_to(models_folder, target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SULTANA_DATA", str(made.folder))
+        made.run(to="diversity_clusters")
+    return made
 
 
 @pytest.fixture(scope="session")
-def address(data_of_ui: Path) -> Iterator[str]:
-    """Where `sultana ui` answers."""
+def run_config(deployment: Deployment) -> Mapping[str, Any]:
+    """The settings that everything is made with."""
+    return plan(
+        Request(preset="smoke", sources=[str(deployment.source)], splits=deployment.splits)
+    ).run_config
+
+
+@pytest.fixture(scope="session")
+def address(deployment: Deployment, run_config: Mapping[str, Any]) -> Iterator[str]:
+    """Where `sultana ui` answers; its settings file names one strategy and seed to keep trained."""
+    settings = deployment.folder.parent / "refresh.yaml"
+    settings.write_text(
+        yaml.safe_dump({"partitions": {"strategy": ["random"], "seed": [0]}, "run_config": run_config})
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = data_of_ui / "ui.log"
+    log = deployment.folder.parent / "ui.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "orchestration.cli", "ui", "--port", str(port)],
             cwd=PROJECT,
-            env={**os.environ, "SULTANA_DATA": str(data_of_ui)},
+            env={**os.environ, "SULTANA_DATA": str(deployment.folder), SETTINGS: str(settings)},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -103,7 +116,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path
 
 
 @pytest.fixture
-def person(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Person]:
+def person(address: str, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Person]:
     """A new tab; at the end of a test, also of one that failed, its last view is kept as a picture."""
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     someone = Person(page, address, PICTURES)

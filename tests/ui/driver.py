@@ -32,9 +32,10 @@ class Person:
     def open(self, path: str) -> None:
         self.page.goto(self.address + path)
 
-    def picture(self, name: str) -> None:
+    def picture(self, name: str, of: Locator | None = None) -> None:
+        """Keeps what is seen, the whole page or one element."""
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=self.pictures / f"{name}.png")
+        (of or self.page).screenshot(path=self.pictures / f"{name}.png")
 
     def sees(self, text: str | Locator, seconds: float = PAGE_SECONDS) -> Locator:
         """Waits until a text (the whole of an element's) or an element can be seen."""
@@ -55,14 +56,23 @@ class Person:
         self.page.get_by_role("button", name="Materialize").first.click(modifiers=["Shift"])
         self.sees("Launchpad (configure assets)")
         self.sees("No errors")
-        return self.page.get_by_role("dialog").last
+        launchpad = self.page.get_by_role("dialog").last
+        expect(launchpad.get_by_role("button", name="Materialize")).to_be_enabled()
+        return launchpad
 
-    def launch(self, launchpad: Locator) -> None:
-        """Starts what the Launchpad holds; the page of the run follows."""
-        button = launchpad.get_by_role("button", name="Materialize")
+    def launch(self, button: Locator) -> None:
+        """Starts a run by the button of a Launchpad; the page of the run follows."""
+        self.sees("No errors")
         expect(button).to_be_enabled()
         button.click()
         self.page.wait_for_url("**/runs/*")
+
+    def switch_on(self) -> None:
+        """Turns the switch on the page of a sensor or a schedule."""
+        switch = self.page.locator("label").filter(has=self.page.get_by_role("checkbox"))
+        expect(switch.get_by_role("checkbox")).not_to_be_checked()
+        switch.click()
+        expect(switch.get_by_role("checkbox")).to_be_checked()
 
     def card(self, title: str) -> str:
         """What an asset's page says below a title, such as Row count."""

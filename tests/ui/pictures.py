@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 PROJECT = Path(__file__).resolve().parents[2]
-SHOWN = ("graph", "launchpad", "plot")
+SHOWN = ("graph", "launchpad", "plot", "check")
 MOST_BYTES = 300_000
 
 

@@ -1,16 +1,16 @@
 """What people do in the Dagster UI every day, done by a real browser in the real UI. Pictures: data/screenshots/."""
 
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from orchestration.definitions import defs
 from resources.definitions import Storage
+from tests.orchestration.deployment import Deployment
 from tests.ui.driver import RUN_SECONDS, Person
 
 pytestmark = pytest.mark.slow
 SMALL = "{steps: 2, batch_size: 4, candidates: 24, maximum_length: 128, reward_examples: 4}"
+GREEN = "rgba(46, 204, 129, 0.12)"
 
 
 def is_drawn(name: str, texts: list[str]) -> bool:
@@ -22,9 +22,10 @@ def is_drawn(name: str, texts: list[str]) -> bool:
     return False
 
 
-def test_the_graph_is_drawn(person: Person) -> None:
+def test_the_graph_is_drawn_and_green_where_it_was_made(person: Person) -> None:
     graph = defs.resolve_asset_graph()
     groups = {graph.get(key).group_name for key in graph.get_all_asset_keys()}
+    person.page.set_viewport_size({"width": 1800, "height": 900})
     person.open("/asset-groups")
     for group in sorted(group for group in groups if group):
         person.sees(group)
@@ -33,7 +34,9 @@ def test_the_graph_is_drawn(person: Person) -> None:
     drawn = person.page.locator("body").inner_text().splitlines()
     for key in sorted(graph.get_all_asset_keys()):
         assert is_drawn(key.to_user_string(), drawn), f"{key.to_user_string()} is not in {drawn}"
-    person.picture("graph")
+    box = person.page.get_by_text("raw_instructions", exact=True).locator("xpath=..")
+    expect(box).to_have_css("background-color", GREEN)
+    person.picture("graph", person.page.locator(".split-panel-container").last)
 
 
 @pytest.mark.parametrize(
@@ -54,40 +57,40 @@ def test_a_wrong_configuration_cannot_be_launched(person: Person, setting: str, 
     person.picture(f"refused {setting.split(':')[0]}")
 
 
-def test_a_value_out_of_bounds_ends_the_run_before_any_work(person: Person, data_of_ui: Path) -> None:
-    before = Storage(folder=str(data_of_ui)).tables().versions("raw_instructions")
+def test_a_value_out_of_bounds_ends_the_run_before_any_work(person: Person, deployment: Deployment) -> None:
+    tables = Storage(folder=str(deployment.folder)).tables()
+    before = tables.versions("raw_instructions")
     launchpad = person.open_launchpad("raw_instructions")
     person.write_configuration("ops: {raw_instructions: {config: {starter: {rows: 20}}}}")
-    person.sees("No errors")
-    person.launch(launchpad)
+    person.launch(launchpad.get_by_role("button", name="Materialize"))
     person.sees("Failure", RUN_SECONDS)
     expect(person.page.locator("body")).to_contain_text("Input should be greater than or equal to 200")
-    assert Storage(folder=str(data_of_ui)).tables().versions("raw_instructions") == before
+    assert tables.versions("raw_instructions") == before
 
 
 def test_an_asset_is_materialized_with_another_configuration_and_shows_its_plot(person: Person) -> None:
     launchpad = person.open_launchpad("interpolated_instructions")
-    person.picture("launchpad")
+    person.picture("launchpad", launchpad)
     person.write_configuration("ops: {interpolated_instructions: {config: {count: 90}}}")
-    person.sees("No errors")
-    person.launch(launchpad)
+    person.launch(launchpad.get_by_role("button", name="Materialize"))
     person.sees("Success", RUN_SECONDS)
     person.open("/assets/interpolated_instructions")
     assert "90" in person.card("Row count").split()
     person.page.get_by_text("Show Markdown").first.click()
-    plot = person.page.get_by_role("dialog").get_by_role("img")
-    expect(plot).to_have_attribute("alt", "λ of 90 recipes, drawn from Beta(0.1, 0.1)")
+    dialogue = person.page.get_by_role("dialog")
+    plot = dialogue.get_by_role("img", name="λ of 90 recipes, drawn from Beta(0.1, 0.1)")
+    expect(plot).to_be_visible()
     assert plot.evaluate("image => image.complete && image.naturalWidth") == 720
-    person.picture("plot")
+    person.picture("plot", dialogue)
 
 
 def test_a_backfill_over_two_partitions_succeeds(person: Person) -> None:
     page = person.page
     person.open("/assets/curriculum")
     page.get_by_role("button", name="Materialize").first.click()
-    person.sees("Launch runs to materialize curriculum")
-    choose(page, "0")
-    choose(page, "random", "longest")
+    title = person.sees("Launch runs to materialize curriculum")
+    choose(page, title, "seed", "0")
+    choose(page, title, "strategy", "random", "longest")
     person.sees("2 partitions")
     page.get_by_text("Config", exact=True).click()
     page.get_by_role("button", name="Add config").click()
@@ -95,9 +98,11 @@ def test_a_backfill_over_two_partitions_succeeds(person: Person) -> None:
     person.write_configuration(f"ops: {{curriculum: {{config: {SMALL}}}}}")
     person.sees("No errors")
     page.get_by_role("button", name="Save config").click()
+    person.sees("Config saved")
+    expect(page.get_by_role("button", name="Save config")).to_have_count(0)
     person.picture("backfill")
     page.get_by_role("button", name="Launch backfill").click()
-    page.get_by_role("link", name="View").or_(page.get_by_role("button", name="View")).first.click()
+    page.get_by_text("View", exact=True).last.click()
     page.wait_for_url("**/runs/b/*")
     person.sees("Succeeded", RUN_SECONDS)
     person.sees("100% completed", RUN_SECONDS)
@@ -105,15 +110,17 @@ def test_a_backfill_over_two_partitions_succeeds(person: Person) -> None:
 
     person.open("/assets/curriculum?view=partitions")
     person.sees(page.get_by_text("Materialized (2)"))
-    page.get_by_text("longest", exact=True).click()
+    page.get_by_text("longest", exact=True).first.click()
     person.sees("0|longest")
-    person.sees("The longest responses.")
+    person.sees(page.get_by_text("The longest responses."))
     person.picture("partitions")
 
 
-def choose(page: Page, *partitions: str) -> None:
-    """Picks partitions of the first dimension that has none yet."""
-    page.get_by_text("Select a partition").first.click()
+def choose(page: Page, title: Locator, dimension: str, *partitions: str) -> None:
+    """Picks partitions of a dimension in the dialogue with `title`."""
+    below = "xpath=following::*[starts-with(text(), 'Select a partition')][1]"
+    page.get_by_text(dimension, exact=True).last.locator(below).click()
     for partition in partitions:
+        page.get_by_placeholder("Filter partitions").fill(partition)
         page.get_by_role("menuitem").filter(has=page.get_by_text(partition, exact=True)).first.click()
-    page.get_by_text("Launch runs to materialize curriculum").click()
+    title.click()
