@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.check_results import failed_checks, in_words, stops
 from resources.alerts import EMAIL, WEBHOOK, Alert, is_configured, send
 from resources.text import escape_terminal
 
@@ -27,7 +28,9 @@ def _title(run: dg.DagsterRun, what: str) -> str:
     return f"Sultana: {escape_terminal(name, 200)}{f' {partition}' if partition else ''} {what}"
 
 
-def _values(run: dg.DagsterRun, event: str, steps: Sequence[dict[str, str]]) -> dict[str, Any]:
+def _values(
+    run: dg.DagsterRun, event: str, steps: Sequence[dict[str, str]], checks: Sequence[str] = ()
+) -> dict[str, Any]:
     return {
         "event": event,
         "run_id": run.run_id,
@@ -35,6 +38,7 @@ def _values(run: dg.DagsterRun, event: str, steps: Sequence[dict[str, str]]) -> 
         "partition": run.tags.get(PARTITION),
         "assets": sorted(key.to_user_string() for key in run.asset_selection or ()),
         "steps": list(steps),
+        "checks": list(checks),
     }
 
 
@@ -43,10 +47,11 @@ def _where(run: dg.DagsterRun) -> str:
     return f"{address}/runs/{run.run_id}" if address else f"Run {run.run_id}"
 
 
-def failure_alert(run: dg.DagsterRun, steps: Sequence[dict[str, str]]) -> Alert:
-    """What is said of a failed run; each of `steps` has a `step` and its `error`."""
+def failure_alert(run: dg.DagsterRun, steps: Sequence[dict[str, str]], checks: Sequence[str] = ()) -> Alert:
+    """What is said of a failed run. Each of `steps` has a `step` and its `error`; `checks` say what checks found."""
     lines = [f"{one['step']}: {one['error']}" for one in steps] or ["It ended without a failed step."]
-    return Alert(_title(run, "failed"), "\n".join([*lines, _where(run)]), _values(run, "run_failed", steps))
+    text = "\n".join([*lines, *checks, _where(run)])
+    return Alert(_title(run, "failed"), text, _values(run, "run_failed", steps, checks))
 
 
 def _same_work(one: dg.DagsterRun, other: dg.DagsterRun) -> bool:
@@ -91,7 +96,13 @@ def alert_on_failure(context: dg.RunFailureSensorContext) -> dg.SkipReason | Non
     steps = [
         {"step": event.step_key or "", "error": _reason(event)} for event in context.get_step_failure_events()
     ]
-    send(failure_alert(context.dagster_run, steps), os.environ)
+    # Of a check that stopped the run, the step's error has the name alone.
+    checks = [
+        escape_terminal(in_words(one), 500)
+        for one in failed_checks(context.instance, context.dagster_run.run_id)
+        if stops(one)
+    ]
+    send(failure_alert(context.dagster_run, steps, checks), os.environ)
     return None
 
 

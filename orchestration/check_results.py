@@ -1,6 +1,11 @@
-"""What the asset checks of a run found: warnings for the terminal, and of a run that a check ended, the reason."""
+"""What asset checks found: warnings for the terminal, and what a check that blocks has stopped, with the reason."""
+
+from collections.abc import Iterable
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+)
 
 from resources.errors import SultanaError
 
@@ -19,6 +24,23 @@ def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetChe
 def stops(found: dg.AssetCheckEvaluation) -> bool:
     """Whether a failed check keeps everything downstream from running."""
     return bool(found.blocking) and found.severity is dg.AssetCheckSeverity.ERROR
+
+
+def blocked(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, assets: Iterable[str]
+) -> dg.AssetCheckEvaluation | None:
+    """A check that blocks of something that `assets` read, where it failed when it last ran; None where none did."""
+    graph = repository.asset_graph
+    made = {dg.AssetKey(name) for name in assets}
+    read = {parent for key in made for parent in graph.get(key).parent_keys} - made
+    for check in sorted(graph.get_check_keys_for_assets(read), key=str):
+        for record in instance.event_log_storage.get_asset_check_execution_history(
+            check, limit=1, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+        ):
+            found = record.evaluation
+            if found is not None and not found.passed and stops(found):
+                return found
+    return None
 
 
 def in_words(found: dg.AssetCheckEvaluation) -> str:

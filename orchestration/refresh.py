@@ -1,11 +1,12 @@
 """What a run is configured with that nobody started by hand.
 
 `SULTANA_SETTINGS` may name a file that is written as a preset is: `partitions` and `run_config`. Without it,
-an asset is made again with the settings of its last run, so nothing changes that nobody changed.
+an asset is made again with the settings of its last run, and checked against the bounds that its checks last
+had, so nothing changes that nobody changed.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import dagster as dg
 
 from assets.materialized import materializations
 from assets.partitions import check_seed, partition_key
+from orchestration.checks import CHECKS
 from orchestration.settings import check_configuration, read_yaml
 from resources.errors import SultanaError
 
@@ -55,11 +57,12 @@ def run_config_for(
     assets: Iterable[str],
     partition: str | None = None,
 ) -> dict[str, Any]:
-    """The run configuration of a run of `assets`: the settings file's, else that of each asset's last run.
+    """The run configuration of a run of `assets` and their checks: the settings file's, else that of their last runs.
 
     Of a partition that was never made, the last run of any partition counts. Assets that were never made
     keep their defaults.
     """
+    assets = list(assets)
     settings = refresh_settings()
     graph = repository.asset_graph
     found: list[tuple[int, str, Mapping[str, Any]]] = []
@@ -80,4 +83,25 @@ def run_config_for(
         for name, values in (config.get("resources") or {}).items():
             if name in definition.required_resource_keys:
                 resources[name] = values
+    ops |= _bounds(instance, {dg.AssetKey(asset) for asset in assets}, settings)
     return {name: values for name, values in (("ops", ops), ("resources", resources)) if values}
+
+
+def _bounds(
+    instance: dg.DagsterInstance, assets: Set[dg.AssetKey], settings: RefreshSettings | None
+) -> dict[str, Any]:
+    """The configuration of the checks of `assets`: the settings file's, else that which each ran with last."""
+    found = {}
+    for checks in CHECKS:
+        keys = [key for key in checks.check_keys if key.asset_key in assets]
+        if not keys:
+            continue
+        config: Mapping[str, Any] = {}
+        if settings is not None:
+            config = settings.run_config
+        elif ran := instance.event_log_storage.get_latest_asset_check_execution_by_key(keys):
+            run = instance.get_run_by_id(max(ran.values(), key=lambda one: one.id).run_id)
+            config = run.run_config if run is not None else {}
+        if values := (config.get("ops") or {}).get(checks.op.name):
+            found[checks.op.name] = values
+    return found

@@ -12,6 +12,7 @@ import dagster as dg
 
 from assets.materialized import materializations
 from assets.partitions import add_partition, materialized_partitions
+from orchestration.check_results import blocked, in_words
 from orchestration.jobs import MODEL_ASSETS, TRAINING
 from orchestration.refresh import refresh_settings, run_config_for
 from orchestration.settings import CONFIGURATIONS
@@ -87,6 +88,9 @@ def _requests(
     missing = [name for name in NEEDED if not instance.get_latest_materialization_event(dg.AssetKey(name))]
     if missing:
         yield dg.SkipReason(f"Nothing can be trained yet: {', '.join(missing)} has not been materialized")
+        return
+    if refused := blocked(instance, repository, MODEL_ASSETS):
+        yield dg.SkipReason(f"What training reads did not pass its checks: {in_words(refused)}")
         return
     wanted = wanted_partitions(instance, every_seed=every_seed)
     if not wanted:

@@ -1,7 +1,8 @@
 """Benchmarks: Sultana beside its peers, in one run. `python -m tests.benchmarks [names] [--runs N]`.
 
 Each side of a comparison with a peer runs in a process of its own with one thread, the two in turn, and
-tells rows per CPU-second and peak memory; what MDIT costs (recipes, mixing) is measured within one process.
+tells rows per CPU-second and peak memory; what MDIT costs (recipes, mixing) is measured within one process, and
+the deployment as a user meets it (starting the UI, refreshes) by the clock.
 A line per subject is appended to data/bench.jsonl. Peers live in a virtual environment of their own, so
 that they decide no version here:
 
@@ -19,10 +20,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import evaluation, interpolation, kmeans, raise_selection, selection, training
+from tests.benchmarks import (
+    deployment,
+    evaluation,
+    interpolation,
+    kmeans,
+    raise_selection,
+    selection,
+    training,
+)
 from tests.benchmarks.runner import SUBJECTS, SkippedError, compare, say
 
 MEASURES = {
+    "deployment": deployment.deployment,
     "evaluation": evaluation.evaluation,
     "recipes": interpolation.recipes,
     "mixing": interpolation.mixing,

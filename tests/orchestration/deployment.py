@@ -19,6 +19,25 @@ from orchestration.staleness import why_stale
 from resources.definitions import Storage
 
 
+def append_row(file: Path, instruction: str = "Say yes.", output: str = "yes") -> None:
+    """Adds a row to a file of JSON Lines."""
+    with file.open("ab") as stream:
+        stream.write(orjson.dumps({"instruction": instruction, "input": "", "output": output}) + b"\n")
+
+
+def change_rows(data: Path, file: Path, count: int) -> None:
+    """Gives `count` rows of a source that are kept, and have no duplicate, another response."""
+    with open_instance(data) as instance:
+        ref = materializations(instance, "instructions")[0].table("instructions")
+    found = Storage(folder=str(data)).tables().read(ref, columns=["origins"])["origins"].to_pylist()
+    places = [one[0]["position"] - 1 for one in found if len(one) == 1 and one[0]["file"] == file.name]
+    lines = file.read_bytes().splitlines(keepends=True)
+    for place in places[:count]:
+        row = orjson.loads(lines[place])
+        lines[place] = orjson.dumps({**row, "output": f"{row['output']} And one more sentence."}) + b"\n"
+    file.write_bytes(b"".join(lines))
+
+
 class Deployment:
     """A data folder, a source file that can be edited, and runs of the smoke preset on it."""
 
@@ -47,17 +66,7 @@ class Deployment:
 
     def change_rows(self, count: int = 1) -> None:
         """Gives `count` rows that are kept, and have no duplicate, another response."""
-        with open_instance(self.folder) as instance:
-            ref = materializations(instance, "instructions")[0].table("instructions")
-        origins = (
-            Storage(folder=str(self.folder)).tables().read(ref, columns=["origins"])["origins"].to_pylist()
-        )
-        places = [one[0]["position"] - 1 for one in origins if len(one) == 1]
-        lines = self.source.read_bytes().splitlines(keepends=True)
-        for place in places[:count]:
-            row = orjson.loads(lines[place])
-            lines[place] = orjson.dumps({**row, "output": f"{row['output']} And one more sentence."}) + b"\n"
-        self.source.write_bytes(b"".join(lines))
+        change_rows(self.folder, self.source, count)
 
     def stale(self, definitions: dg.Definitions = defs) -> set[str]:
         """Assets and partitions that are stale; Dagster has to say the same of each."""

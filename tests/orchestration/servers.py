@@ -1,13 +1,20 @@
-"""Real servers on this machine for tests: one that answers HTTP, and one that takes mail."""
+"""Real servers on this machine for tests: one that answers HTTP, one that takes mail, and Sultana's UI."""
 
+import os
+import signal
+import socket
 import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Answer = tuple[int, bytes]
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Requests(list[dict[str, Any]]):
@@ -76,3 +83,31 @@ def mail_server() -> Iterator[tuple[int, list[str]]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def sultana_ui(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address that `sultana ui` will answer at, and its process, which has just been started; what it says
+    is in `ui.log` of the data folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (data / "ui.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestration.cli", "ui", "--port", str(port)],
+            cwd=PROJECT,
+            env={**os.environ, "SULTANA_DATA": str(data)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise

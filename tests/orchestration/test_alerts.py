@@ -91,6 +91,20 @@ def test_a_failure_and_the_recovery_from_it_are_told_once(
     assert SECRET.encode() not in stored
 
 
+def test_a_check_that_stopped_a_run_is_told_with_what_to_do(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text('{"instruction": "Say yes.", "input": "", "output": "yes"}\n' + '{"a": 1}\n' * 9)
+    with http_server(lambda _: (200, b"ok")) as asked:
+        monkeypatch.setenv(WEBHOOK, asked.address)
+        tell_of_failure(instance, read(instance, source))
+    (told,) = (json.loads(one["body"]) for one in asked)
+    (check,) = told["checks"]
+    assert check.startswith("raw_instructions, check enough_rows_are_readable: 10.0% of the raw rows")
+    assert "minimum_readable_share of raw_instructions_checks" in check and check in told["text"]
+
+
 @pytest.mark.parametrize("status", [500, 404, 302])
 def test_a_webhook_that_does_not_take_it_is_an_error_without_the_address(
     status: int, monkeypatch: pytest.MonkeyPatch

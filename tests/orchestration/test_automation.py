@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from assets.materialized import materializations
-from orchestration.automation import FOLLOWING, READ_BY_PEOPLE
+from orchestration.automation import READ_BY_PEOPLE
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from tests.orchestration.deployment import Deployment
+from tests.orchestration.ticks import Daemon, assets_of, carry_out
 
 UP_TO_CLUSTERS = {
     "instructions",
@@ -19,38 +19,6 @@ UP_TO_CLUSTERS = {
     "interpolated_instructions",
     "diversity_clusters",
 }
-
-
-class Daemon:
-    """Ticks of the automation sensor, one after the other, as Dagster's daemon makes them."""
-
-    def __init__(self, instance: dg.DagsterInstance) -> None:
-        self.instance = instance
-        self.cursor: str | None = None
-
-    def tick(self) -> list[dg.RunRequest]:
-        context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, repository_def=defs.get_repository_def()
-        )
-        found = FOLLOWING.evaluate_tick(context)
-        self.cursor = found.cursor
-        return list(found.run_requests)
-
-
-def names(requests: list[dg.RunRequest]) -> set[str]:
-    return {key.to_user_string() for one in requests for key in one.asset_selection or []}
-
-
-def carry_out(instance: dg.DagsterInstance, request: dg.RunRequest) -> None:
-    """Executes a request in this process."""
-    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        run_config=request.run_config,
-        asset_selection=list(request.asset_selection or []),
-        partition_key=request.partition_key,
-        tags=dict(request.tags),
-    )
-    assert result.success
 
 
 def test_cheap_stages_follow_new_data_and_not_the_same_again(fresh: Deployment) -> None:
@@ -63,9 +31,9 @@ def test_cheap_stages_follow_new_data_and_not_the_same_again(fresh: Deployment) 
         fresh.run(to="raw_instructions")
         requests = daemon.tick()
         assert len(requests) == 1
-        assert names(requests) == UP_TO_CLUSTERS
+        assert assets_of(*requests) == UP_TO_CLUSTERS
         assert daemon.tick() == []
-        carry_out(instance, requests[0])
+        assert carry_out(instance, requests[0]).success
         assert fresh.stale() == {"curriculum 0|random"}
         assert daemon.tick() == []
         fresh.run(to="raw_instructions")
@@ -73,7 +41,11 @@ def test_cheap_stages_follow_new_data_and_not_the_same_again(fresh: Deployment) 
 
 
 def test_followers_keep_the_settings_of_their_last_run(fresh: Deployment) -> None:
-    changed = {"interpolated_instructions": {"alpha": 0.5}, "diversity_clusters": {"clusters": 5}}
+    changed = {
+        "interpolated_instructions": {"alpha": 0.5},
+        "diversity_clusters": {"clusters": 5},
+        "diversity_clusters_checks": {"maximum_cluster_share": 0.8},
+    }
     fresh.run(to="diversity_clusters", **changed)
     with open_instance(fresh.folder) as instance:
         daemon = Daemon(instance)
@@ -81,7 +53,8 @@ def test_followers_keep_the_settings_of_their_last_run(fresh: Deployment) -> Non
         fresh.change_rows()
         fresh.run(to="raw_instructions")
         (request,) = daemon.tick()
-        carry_out(instance, request)
+        result = carry_out(instance, request)
+        assert result.success
         used = {
             asset: materializations(instance, asset)[0].record["configuration"]
             for asset in ("interpolated_instructions", "diversity_clusters")
@@ -93,6 +66,10 @@ def test_followers_keep_the_settings_of_their_last_run(fresh: Deployment) -> Non
     }
     for asset, settings in expected.items():
         assert settings.items() <= used[asset].items()
+    (check,) = (
+        one for one in result.get_asset_check_evaluations() if one.check_name == "clusters_have_not_collapsed"
+    )
+    assert check.metadata["largest_share_at_most"].value == 0.8
 
 
 def test_the_leaderboard_and_manifests_follow_training(fresh: Deployment) -> None:
@@ -101,9 +78,9 @@ def test_the_leaderboard_and_manifests_follow_training(fresh: Deployment) -> Non
         daemon.tick()
         fresh.run(to="evaluation", checkpoint={"seed": 2})
         requests = daemon.tick()
-        assert names(requests) == {"leaderboard", "lineage_manifest"}
+        assert assets_of(*requests) == {"leaderboard", "lineage_manifest"}
         for request in requests:
-            carry_out(instance, request)
+            assert carry_out(instance, request).success
         assert daemon.tick() == []
         assert fresh.stale() == set()
 

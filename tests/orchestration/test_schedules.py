@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -17,22 +16,10 @@ from orchestration.schedules import nightly_training, time_zone, wanted_partitio
 from orchestration.settings import read_preset
 from resources.errors import SultanaError
 from tests.orchestration.deployment import Deployment
+from tests.orchestration.ticks import tick
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARTITION = "0|random"
-
-
-def tick(
-    instance: dg.DagsterInstance, schedule: dg.ScheduleDefinition = weekly_training
-) -> tuple[list[dg.RunRequest], str]:
-    """The runs that a tick asks for, and the reason where there are none."""
-    context = dg.build_schedule_context(
-        instance=instance,
-        repository_def=defs.get_repository_def(),
-        scheduled_execution_time=datetime(2026, 3, 1, 4, tzinfo=UTC),
-    )
-    found = schedule.evaluate_tick(context)
-    return list(found.run_requests or []), found.skip_message or ""
 
 
 def test_training_is_skipped_with_a_reason_where_nothing_has_changed(fresh: Deployment) -> None:
@@ -73,6 +60,19 @@ def test_a_partition_that_is_being_trained_is_left_alone(fresh: Deployment) -> N
             assert requests == [] and "1 are being trained" in reason
         finally:
             instance.delete_run(run.run_id)
+        assert len(tick(instance)[0]) == 1
+
+
+def test_nothing_is_trained_on_what_a_check_has_refused(fresh: Deployment) -> None:
+    fresh.change_rows()
+    with pytest.raises(SultanaError, match="clusters_have_not_collapsed"):
+        fresh.run(to="diversity_clusters", diversity_clusters_checks={"maximum_cluster_share": 0.01})
+    with open_instance(fresh.folder) as instance:
+        for schedule in (nightly_training, weekly_training):
+            requests, reason = tick(instance, schedule)
+            assert requests == []
+            assert "did not pass its checks: diversity_clusters, check clusters_have_not_collapsed" in reason
+        fresh.run(to="diversity_clusters")
         assert len(tick(instance)[0]) == 1
 
 

@@ -1,6 +1,5 @@
 """A change of what sources hold is asked for once; nothing else is asked for at all."""
 
-import json
 import os
 from pathlib import Path
 
@@ -11,51 +10,14 @@ import yaml
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from orchestration.refresh import SETTINGS
-from orchestration.sensors import sources_have_changed
 from resources.errors import SultanaError
-from tests.orchestration.deployment import Deployment
+from tests.orchestration.deployment import Deployment, append_row
+from tests.orchestration.ticks import Sensor, assets_of, carry_out
 
 
-class Sensor:
-    """Ticks of the sensor on sources, one after the other, as Dagster's daemon makes them."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.cursor: str | None = None
-        self.skipped = ""
-
-    def tick(self) -> list[dg.RunRequest]:
-        with open_instance(self.deployment.folder) as instance:
-            context = dg.build_sensor_context(
-                instance=instance, cursor=self.cursor, repository_def=defs.get_repository_def()
-            )
-            found = sources_have_changed(context)
-        assert isinstance(found, dg.SensorResult)
-        self.cursor = found.cursor
-        self.skipped = found.skip_reason.skip_message or "" if found.skip_reason else ""
-        return list(found.run_requests or [])
-
-    def ticks(self, count: int = 4) -> list[dg.RunRequest]:
-        """All that a number of ticks ask for."""
-        return [request for _ in range(count) for request in self.tick()]
-
-    def carry_out(self, request: dg.RunRequest) -> None:
-        """Executes a request in this process."""
-        with open_instance(self.deployment.folder) as instance:
-            assert (
-                defs.resolve_implicit_global_asset_job_def()
-                .execute_in_process(
-                    instance=instance,
-                    run_config=request.run_config,
-                    asset_selection=list(request.asset_selection or []),
-                    tags=dict(request.tags),
-                )
-                .success
-            )
-
-
-def assets_of(request: dg.RunRequest) -> set[str]:
-    return {key.to_user_string() for key in request.asset_selection or []}
+def execute(sensor: Sensor, request: dg.RunRequest) -> None:
+    with open_instance(sensor.deployment.folder) as instance:
+        assert carry_out(instance, request).success
 
 
 @pytest.fixture
@@ -71,17 +33,12 @@ def sensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sensor:
     return made
 
 
-def append_row(file: Path, text: str = "Say yes.") -> None:
-    with file.open("ab") as stream:
-        stream.write(json.dumps({"instruction": text, "input": "", "output": "yes"}).encode() + b"\n")
-
-
 def test_a_change_is_asked_for_once(sensor: Sensor) -> None:
     append_row(sensor.deployment.source)
     assert sensor.tick() == [] and "waiting" in sensor.skipped
     (request,) = sensor.ticks()
     assert assets_of(request) == {"raw_instructions"}
-    sensor.carry_out(request)
+    execute(sensor, request)
     assert sensor.ticks() == []
     assert sensor.deployment.stale() == set()
 
@@ -163,7 +120,7 @@ def test_a_folder_is_watched_for_new_and_removed_files(sensor: Sensor, tmp_path:
     assert sensor.ticks() == []
     append_row(folder / "second.jsonl")
     (request,) = sensor.ticks()
-    sensor.carry_out(request)
+    execute(sensor, request)
     (folder / "notes.txt").write_text("no source")
     assert sensor.ticks() == []
     (folder / "second.jsonl").unlink()
@@ -176,13 +133,26 @@ def test_the_settings_file_says_what_is_read_first(tmp_path: Path, monkeypatch: 
     sensor = Sensor(deployment)
     assert sensor.ticks() == [] and "names no file" in sensor.skipped
     source = {"name": "mine", "path": str(deployment.source)}
+    bounds = {"config": {"minimum_readable_share": 0.9}}
     settings = tmp_path / "refresh.yaml"
     settings.write_text(
-        yaml.safe_dump({"run_config": {"ops": {"raw_instructions": {"config": {"sources": [source]}}}}})
+        yaml.safe_dump(
+            {
+                "run_config": {
+                    "ops": {
+                        "raw_instructions": {"config": {"sources": [source]}},
+                        "raw_instructions_checks": bounds,
+                        "instructions": {"config": {"near_duplicate_threshold": 0.9}},
+                    }
+                }
+            }
+        )
     )
     monkeypatch.setenv(SETTINGS, str(settings))
     (request,) = sensor.ticks()
-    sensor.carry_out(request)
+    assert set(request.run_config["ops"]) == {"raw_instructions", "raw_instructions_checks"}
+    assert request.run_config["ops"]["raw_instructions_checks"] == bounds
+    execute(sensor, request)
     assert sensor.ticks() == []
     append_row(deployment.source)
     assert len(sensor.ticks()) == 1
