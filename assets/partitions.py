@@ -76,6 +76,12 @@ def partition_key(strategy: str, seed: int) -> dg.MultiPartitionKey:
     return dg.MultiPartitionKey({SEED: str(seed), STRATEGY: strategy})
 
 
+def parse_key(text: str) -> dg.MultiPartitionKey:
+    """The partition that `seed|strategy` names. Raises SultanaError where there can be none of that name."""
+    seed, _, strategy = text.partition("|")
+    return partition_key(strategy, check_seed(seed))
+
+
 def strategy_and_seed(context: dg.AssetExecutionContext) -> tuple[str, int]:
     """The strategy and seed of the partition that is being materialized. Raises SultanaError for an impossible one."""
     key = context.partition_key

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.materialized import materializations
-from assets.partitions import add_partition, materialized_partitions
+from assets.partitions import add_partition, materialized_partitions, parse_key
 from orchestration.check_results import blocked, in_words
 from orchestration.jobs import MODEL_ASSETS, TRAINING
 from orchestration.refresh import refresh_settings, run_config_for
@@ -48,8 +48,6 @@ def wanted_partitions(instance: dg.DagsterInstance, *, every_seed: bool) -> list
     """The partitions that a schedule keeps trained, as `seed|strategy`; of each strategy one seed, or every one."""
     settings = refresh_settings()
     if settings is not None and settings.partitions:
-        for key in settings.partitions:
-            add_partition(instance, key)
         found = [str(key) for key in settings.partitions]
     else:
         found = materialized_partitions(instance, "curriculum")
@@ -108,6 +106,7 @@ def _requests(
             under_way += 1
             continue
         requested += 1
+        add_partition(instance, parse_key(key))  # the settings file may name new ones
         yield dg.RunRequest(
             # Asked for again at the next tick where it fails: training goes on from its last state.
             run_key=f"{context.scheduled_execution_time.isoformat()} {key}",

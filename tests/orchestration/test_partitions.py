@@ -13,6 +13,7 @@ from assets.partitions import (
     check_seed,
     materialized_partitions,
     method_of,
+    parse_key,
     partition_key,
 )
 from orchestration.definitions import defs
@@ -26,6 +27,7 @@ from tests.orchestration.deployment import Deployment
 def test_a_label_names_settings_of_their_own_for_a_method() -> None:
     assert method_of("raise") == method_of("raise-two-rounds") == method_of("raise-A_1-b") == "raise"
     assert str(partition_key("raise-two-rounds", 12)) == "12|raise-two-rounds"
+    assert parse_key("12|raise-two-rounds") == partition_key("raise-two-rounds", 12)
 
 
 @pytest.mark.parametrize(
