@@ -180,7 +180,7 @@ def _words(found: Measured) -> str:
 
 def _show(results: dict[str, dict[str, Any]], rows: int, runs: int, load: float) -> None:
     board = Table(
-        title=f"Starter corpus of {rows:,} rows, medians of {runs} runs; load average {load:.1f} on "
+        title=f"Starter corpus of {rows:,} rows, medians (runs: {runs}); load average {load:.1f} on "
         f"{os.cpu_count()} processors at the start",
         title_justify="left",
     )

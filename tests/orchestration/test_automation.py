@@ -9,16 +9,7 @@ from orchestration.automation import READ_BY_PEOPLE
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from tests.orchestration.deployment import Deployment
-from tests.orchestration.ticks import Daemon, assets_of, carry_out
-
-UP_TO_CLUSTERS = {
-    "instructions",
-    "quarantine",
-    "dropped_instructions",
-    "instruction_embeddings",
-    "interpolated_instructions",
-    "diversity_clusters",
-}
+from tests.orchestration.ticks import UP_TO_CLUSTERS, Daemon, assets_of, carry_out
 
 
 def test_cheap_stages_follow_new_data_and_not_the_same_again(fresh: Deployment) -> None:

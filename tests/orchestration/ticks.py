@@ -11,6 +11,16 @@ from orchestration.schedules import weekly_training
 from orchestration.sensors import sources_have_changed
 from tests.orchestration.deployment import Deployment
 
+UP_TO_CLUSTERS = {
+    "instructions",
+    "quarantine",
+    "dropped_instructions",
+    "instruction_embeddings",
+    "interpolated_instructions",
+    "diversity_clusters",
+}
+"""What follows new raw rows in one run."""
+
 
 class Sensor:
     """Ticks of the sensor on sources."""
