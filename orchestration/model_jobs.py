@@ -153,7 +153,7 @@ def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry:
 
 
 @dg.op
-def trace_row(context: dg.OpExecutionContext, config: TraceConfig, registry: ModelRegistry) -> None:
+def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry: ModelRegistry) -> None:
     """Where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it."""
     from orchestration.audit_shown import show_trace
     from orchestration.tracing import trace
@@ -206,7 +206,7 @@ MODEL_JOBS = [
     _job(promote_version, "promote_model", "promote"),
     _job(roll_back_version, "roll_back_model", "rollback"),
     _job(audit_version, "audit_model", "audit"),
-    _job(trace_row, "trace_row", "trace"),
+    _job(trace_one_row, "trace_row", "trace"),
     _job(ask_version, "ask_model", "generate"),
     _job(write_curated_set, "export_instructions", "export"),
     _job(write_model, "export_model", "export-model"),
