@@ -12,6 +12,7 @@ from rich.console import Console
 
 from assets.instructions.starter_files import starter_files
 from assets.materialized import materializations
+from assets.partitions import materialized_partitions
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from orchestration.run import Request, run_request
@@ -78,9 +79,7 @@ class Deployment:
             for key in graph.get_all_asset_keys():
                 name = key.to_user_string()
                 node = graph.get(key)
-                for one in (
-                    sorted(instance.get_materialized_partitions(key)) if node.is_partitioned else [None]
-                ):
+                for one in materialized_partitions(instance, name) if node.is_partitioned else [None]:
                     last = materializations(instance, name, one)
                     if not last:
                         continue

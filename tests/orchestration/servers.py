@@ -86,7 +86,7 @@ def mail_server() -> Iterator[tuple[int, list[str]]]:
 
 
 @contextmanager
-def sultana_ui(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def sultana_ui(data: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The address that `sultana ui` will answer at, and its process, which has just been started; what it says
     is in `ui.log` of the data folder."""
     with socket.socket() as free:
@@ -96,7 +96,7 @@ def sultana_ui(data: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process = subprocess.Popen(
             [sys.executable, "-m", "orchestration.cli", "ui", "--port", str(port)],
             cwd=PROJECT,
-            env={**os.environ, "SULTANA_DATA": str(data)},
+            env={**os.environ, "SULTANA_DATA": str(data), **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -1,11 +1,7 @@
 """The real UI over a data folder of its own, and a headless Chromium in front of it."""
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 from orchestration.refresh import SETTINGS
 from orchestration.run import Request, plan
 from tests.orchestration.deployment import Deployment
+from tests.orchestration.servers import sultana_ui
 from tests.ui.driver import Person
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -77,30 +74,9 @@ def address(deployment: Deployment, run_config: Mapping[str, Any]) -> Iterator[s
     settings.write_text(
         yaml.safe_dump({"partitions": {"strategy": ["random"], "seed": [0]}, "run_config": run_config})
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = deployment.folder.parent / "ui.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "orchestration.cli", "ui", "--port", str(port)],
-            cwd=PROJECT,
-            env={**os.environ, "SULTANA_DATA": str(deployment.folder), SETTINGS: str(settings)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        _wait_until_it_answers(process, f"http://127.0.0.1:{port}/server_info", log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
+    with sultana_ui(deployment.folder, **{SETTINGS: str(settings)}) as (found, process):
+        _wait_until_it_answers(process, f"{found}/server_info", deployment.folder / "ui.log")
+        yield found
 
 
 def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -9,6 +9,7 @@ from tests.orchestration.deployment import Deployment
 from tests.ui.driver import RUN_SECONDS, Person
 
 pytestmark = pytest.mark.slow
+ADDED = "longest-two-steps"
 SMALL = "{steps: 2, batch_size: 4, candidates: 24, maximum_length: 128, reward_examples: 4}"
 GREEN = "rgba(46, 204, 129, 0.12)"
 
@@ -84,13 +85,19 @@ def test_an_asset_is_materialized_with_another_configuration_and_shows_its_plot(
     person.picture("plot", dialogue)
 
 
-def test_a_backfill_over_two_partitions_succeeds(person: Person) -> None:
+def test_a_backfill_over_two_partitions_one_of_them_added_there_succeeds(person: Person) -> None:
     page = person.page
     person.open("/assets/curriculum")
     page.get_by_role("button", name="Materialize").first.click()
     title = person.sees("Launch runs to materialize curriculum")
     choose(page, title, "seed", "0")
-    choose(page, title, "strategy", "random", "longest")
+    page.get_by_text("Add a partition", exact=True).last.click()
+    person.sees("Add a partition for strategy")
+    page.get_by_placeholder("name").fill(ADDED)
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Add a partition for strategy")).to_have_count(0)
+    person.sees("1 partition")  # what was added is selected
+    choose(page, title, "strategy", "random")
     person.sees("2 partitions")
     page.get_by_text("Config", exact=True).click()
     page.get_by_role("button", name="Add config").click()
@@ -106,12 +113,12 @@ def test_a_backfill_over_two_partitions_succeeds(person: Person) -> None:
     page.wait_for_url("**/runs/b/*")
     person.sees("Succeeded", RUN_SECONDS)
     person.sees("100% completed", RUN_SECONDS)
-    expect(page.locator("body")).to_contain_text("0|longest")
+    expect(page.locator("body")).to_contain_text(f"0|{ADDED}")
 
     person.open("/assets/curriculum?view=partitions")
     person.sees(page.get_by_text("Materialized (2)"))
-    page.get_by_text("longest", exact=True).first.click()
-    person.sees("0|longest")
+    page.get_by_text(ADDED, exact=True).first.click()
+    person.sees(f"0|{ADDED}")
     person.sees(page.get_by_text("The longest responses."))
     person.picture("partitions")
 
