@@ -115,9 +115,9 @@ def _requests(
             tags={"sultana/started_because": reason},
         )
     if not requested:
-        busy = f"; {under_way} are being trained" if under_way else ""
         yield dg.SkipReason(
-            f"Nothing has changed upstream: {len(wanted) - under_way} partitions are up to date{busy}"
+            f"Nothing has changed upstream; partitions up to date: {len(wanted) - under_way}, "
+            f"being trained: {under_way}"
         )
 
 

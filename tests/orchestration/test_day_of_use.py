@@ -130,7 +130,7 @@ def the_night_trains(day: Day) -> None:
     assert day.stale() == {}
 
     requests, reason = day.night(2)
-    assert requests == [] and reason == "Nothing has changed upstream: 1 partitions are up to date"
+    assert requests == [] and reason.startswith("Nothing has changed upstream; partitions up to date: 1")
 
 
 def a_delivery_is_broken(day: Day) -> None:

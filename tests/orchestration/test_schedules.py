@@ -26,7 +26,7 @@ def test_training_is_skipped_with_a_reason_where_nothing_has_changed(fresh: Depl
     with open_instance(fresh.folder) as instance:
         for schedule in (nightly_training, weekly_training):
             requests, reason = tick(instance, schedule)
-            assert requests == [] and "Nothing has changed upstream: 1 partitions are up to date" in reason
+            assert requests == [] and "Nothing has changed upstream; partitions up to date: 1" in reason
 
 
 def test_training_follows_new_data_once_and_then_rests(fresh: Deployment) -> None:
@@ -57,7 +57,7 @@ def test_a_partition_that_is_being_trained_is_left_alone(fresh: Deployment) -> N
         )
         try:
             requests, reason = tick(instance)
-            assert requests == [] and "1 are being trained" in reason
+            assert requests == [] and "being trained: 1" in reason
         finally:
             instance.delete_run(run.run_id)
         assert len(tick(instance)[0]) == 1

@@ -88,7 +88,7 @@ def test_a_schedule_is_switched_on_trains_once_and_then_says_why_not(person: Per
 
     person.open("/locations/sultana/schedules/nightly_training")
     preview_tick(person)
-    expect(page.get_by_role("dialog")).to_contain_text("1 partitions are up to date")
+    expect(page.get_by_role("dialog")).to_contain_text("partitions up to date: 1")
     person.picture("schedule skips")
 
 
