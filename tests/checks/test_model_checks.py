@@ -126,7 +126,7 @@ def test_a_policy_is_held_against_random(
     ("strategy", "said"), [("raise", "baseline_rollouts is 0"), ("random", "trains no policy")]
 )
 def test_without_a_random_run_nothing_is_compared(recorded: Recorded, strategy: str, said: str) -> None:
-    found = curriculum(recorded, [("apple", "berry"), ("cherry", "m")], strategy=strategy)
+    found = curriculum(recorded, [("apple", "berry"), ("cherry", "m")], method=strategy)
     against = found["policy_is_no_worse_than_random"]
     assert against.passed and not number(against, "compared") and said in str(against.description)
 

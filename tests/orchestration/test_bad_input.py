@@ -94,7 +94,8 @@ def test_a_wrong_field(data: Path, tmp_path: Path, config: str, word: str) -> No
         (("--preset", "huge"), "huge"),
         (("--to", "nothing"), "nothing"),
         (("--strategy", "best"), "best"),
-        (("--seed", "99"), "99"),
+        (("--strategy", "raise-two rounds"), "two rounds"),
+        (("--seed=-1",), "-1"),
     ],
 )
 def test_an_unknown_choice(data: Path, arguments: Sequence[str], word: str) -> None:
