@@ -300,7 +300,7 @@ def test_the_training_environment_measures_minus_the_loss():
     environment = TrainingEnvironment(session, rows, range(7), measure, steps=3, measure_every=2)
     first = environment.reset()
     assert first == pytest.approx(-math.log(LABELS))
-    curve = [environment.step([0, 3]).performance for _ in range(3)]
+    curve = [environment.step([0, 3]) for _ in range(3)]
     assert session.model.histories[-1] == [(0, 30)] * 3
     assert curve[0] == first and curve[2] == session.model.performance(TASK.reward)
     assert len(set(curve)) == 3
