@@ -63,6 +63,7 @@ def test_followers_keep_the_settings_of_their_last_run(fresh: Deployment) -> Non
     assert check.metadata["largest_share_at_most"].value == 0.8
 
 
+@pytest.mark.slow
 def test_the_leaderboard_and_manifests_follow_training(fresh: Deployment) -> None:
     with open_instance(fresh.folder) as instance:
         daemon = Daemon(instance)

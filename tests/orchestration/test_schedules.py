@@ -29,6 +29,7 @@ def test_training_is_skipped_with_a_reason_where_nothing_has_changed(fresh: Depl
             assert requests == [] and "Nothing has changed upstream; partitions up to date: 1" in reason
 
 
+@pytest.mark.slow
 def test_training_follows_new_data_once_and_then_rests(fresh: Deployment) -> None:
     fresh.change_rows()
     fresh.run(to="diversity_clusters")
