@@ -28,7 +28,7 @@ _STARTED_BY = (
     ("dagster/sensor_name", "sensor"),
     ("dagster/backfill", "backfill"),
     ("user", "user"),
-    ("sultana/started_by", "started by"),
+    ("sultana/started_by", ""),
 )
 
 
@@ -123,8 +123,8 @@ def started_by(run: dg.DagsterRun | None) -> str:
     """Who or what started a run, in words."""
     if run is None:
         return "unknown: Dagster no longer knows the run"
-    found = [f"{what} {run.tags[tag]}" for tag, what in _STARTED_BY if tag in run.tags]
-    return found[0].removeprefix("started by ") if found else "Dagster UI"
+    found = [f"{what} {run.tags[tag]}".strip() for tag, what in _STARTED_BY if tag in run.tags]
+    return found[0] if found else "by hand, through Dagster"
 
 
 def _check_rows_file(file: Path) -> Path:

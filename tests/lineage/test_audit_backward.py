@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from small_tables import HOSTILE, ROWS, Small
 
-from assets.lineage.audit.backward import LEDGER_ROW, NO_LICENCE, NO_TASK, Backward
+from assets.lineage.audit.backward import LEDGER_ROW, NO_LICENCE, Backward
 from assets.lineage.audit.forward import choices, mixes
 from assets.lineage.exports.parts import write_file
 from assets.records import INSTRUCTIONS
+from assets.selection.reading import NO_TASK
 from resources.errors import SultanaError
 from resources.tables import Provenance
 

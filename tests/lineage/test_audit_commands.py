@@ -167,7 +167,7 @@ def test_a_record_that_was_changed_no_longer_agrees_with_the_registry(data: Path
         ({"dagster/schedule_name": "nightly_training"}, "schedule nightly_training"),
         ({"dagster/sensor_name": "cheap_stages_follow"}, "sensor cheap_stages_follow"),
         ({"dagster/backfill": "abc"}, "backfill abc"),
-        ({}, "Dagster UI"),
+        ({}, "by hand, through Dagster"),
     ],
 )
 def test_who_started_a_run(tags: dict[str, str], told: str) -> None:

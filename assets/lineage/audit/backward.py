@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from assets.ledger import Curriculum, read_curriculum
 from assets.records import ORIGIN
+from assets.selection.reading import NO_TASK
 from resources.errors import SultanaError
 from resources.tables import LanceTables, TableRef
 from resources.text import id_filter
 
-NO_TASK = "no task"
 NO_LICENCE = "no licence named"
 MOST_USED = 10
 
