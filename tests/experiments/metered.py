@@ -1,10 +1,11 @@
 """A strategy's inputs as an experiment gives them: kept on disk from run to run, and paid for by every run."""
 
 import hashlib
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from assets.finetuning.frozen_states import FrozenStates, content_of
+from assets.finetuning.row_gradients import RowGradients
 from assets.finetuning.scoring import Example
 from assets.finetuning.trainer import TrainingSession
 from assets.selection.auxiliary import AuxiliaryFeatures, CausalModel, measure, scorer_id
@@ -139,7 +141,7 @@ class MeteredSession(CountedSession):
             while len(self._pools) >= KEPT_POOLS:  # before the next one is in memory beside it
                 self._pools.popitem(last=False)
             before = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"]
-            parts = list(self._parts(rows))
+            parts = [_in_a_file(part) for part in self._parts(rows)]
             spent = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"] - before
             self._pools[key] = (parts, spent, set(used))
         yield from parts
@@ -153,6 +155,15 @@ class MeteredSession(CountedSession):
                 return
             self.meter.counts["gradients"] += len(part.rows)
             yield part
+
+
+def _in_a_file(part: RowGradients) -> RowGradients:
+    """The same with its gradients in a file without a name: gigabytes that the system may put out of memory."""
+    gradients = part.gradients.cpu().numpy()
+    with tempfile.TemporaryFile() as file:
+        mapped = np.memmap(file, dtype=gradients.dtype, mode="w+", shape=gradients.shape)
+    mapped[:] = gradients
+    return replace(part, gradients=torch.from_numpy(mapped).to(part.gradients.device))
 
 
 class SharedStates(FrozenStates):
