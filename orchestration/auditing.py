@@ -1,9 +1,7 @@
 """`sultana audit`: what went into a registered version, by the event pointers that each materialization recorded."""
 
-import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +9,33 @@ import dagster as dg
 
 from assets.lineage.audit.backward import LEDGER_ROW, Backward
 from assets.lineage.exports.parts import write_file
-from assets.lineage.manifest import build_manifest
-from assets.materialized import Materialized, follow, record_at
+from assets.records import EVALUATIONS
+from orchestration.chains import Lineage, lineage_of
 from orchestration.instance import open_instance
-from orchestration.registered import Registered, checkpoint_of, find_registered, made_for, open_registry
+from orchestration.registered import find_registered, made_for, open_registry
+from orchestration.verifying import verify
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.tables import LanceTables
-
-MANIFEST_TAG = "sultana.lineage_manifest_sha256"
-"""The tag of a model version in which `lineage_manifest` keeps the hash of the whole chain."""
+from resources.text import sql_quote
 
 ROW_FILES = (".parquet", ".jsonl")
-_STARTED_BY = (
-    ("dagster/schedule_name", "schedule"),
-    ("dagster/sensor_name", "sensor"),
-    ("dagster/backfill", "backfill"),
-    ("user", "user"),
-    ("sultana/started_by", ""),
-)
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What an audit found, and where its rows can be read."""
-
-    told: dict[str, Any]
-    rows: Backward
-
-
-def audit(reference: str, rows_file: Path | None = None, *, tracking_uri: str = "") -> dict[str, Any]:
+def audit(
+    reference: str,
+    rows_file: Path | None = None,
+    *,
+    verified: bool = False,
+    replayed: bool = False,
+    say: Any = len,
+    tracking_uri: str = "",
+) -> dict[str, Any]:
     """Everything upstream of a registered version, as JSON values; its ledger also as a file, where one is named.
 
-    `chain` holds every materialization, the checkpoint first; `totals` what `Backward.totals` counts;
-    `manifest` whether the chain is still the one whose hash the model version carries. Raises SultanaError
+    `chain` holds every materialization, the checkpoint first; `totals` what `Backward.totals` counts; `manifest`
+    whether the chain is still the one whose hash the model version carries; `verification`, where it was asked for,
+    what `verifying.verify` found, `replay` what `replaying.replay` did; `say` is told the progress. Raises SultanaError
     where the version is not there, a link is broken, or `rows_file` exists or ends in neither .parquet nor .jsonl.
     """
     if rows_file is not None:
@@ -52,52 +43,70 @@ def audit(reference: str, rows_file: Path | None = None, *, tracking_uri: str = 
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     model = find_registered(tracking, reference)
     with open_instance(data_folder()) as instance:
-        checkpoint = checkpoint_of(instance, model)
-        found = _audit(instance, tables, model, checkpoint)
-    if rows_file is not None:
-        written = _write(found.rows, rows_file)
-        found.told["rows_file"] = {"file": str(rows_file), "rows": written}
-    return found.told
+        lineage = lineage_of(instance, tracking, tables, model)
+        behind = lineage.behind
+        backward = Backward(
+            tables, behind.curriculum, behind.curriculum_id, behind.instructions, behind.recipes
+        )
+        checked = verify(instance, tracking, tables, lineage, say) if verified else None
+        told = _told(instance, tables, lineage)
+        sound = checked is None or checked["sound"]
+        if replayed and sound:
+            from orchestration.replaying import replay
+
+            told["replay"] = replay(tracking, tables, lineage, say)
+    if checked is not None:
+        told["verification"] = checked
+    if sound:
+        told["totals"] = backward.totals()
+        if rows_file is not None:
+            told["rows_file"] = {"file": str(rows_file), "rows": _write(backward, rows_file)}
+    return told
 
 
-def _audit(
-    instance: dg.DagsterInstance, tables: LanceTables, model: Registered, checkpoint: Materialized
-) -> Audit:
-    manifest = build_manifest(checkpoint.pointer(), functools.partial(record_at, instance))
-    curriculum = follow(instance, checkpoint, "curriculum")
-    clusters = follow(instance, curriculum, "diversity_clusters")
-    facts = curriculum.record["facts"]
-    backward = Backward(
-        tables,
-        curriculum=curriculum.table(),
-        curriculum_id=facts["curriculum_id"],
-        instructions=follow(instance, clusters, "instructions").table("instructions"),
-        recipes=follow(instance, clusters, "interpolated_instructions").table(),
-    )
-    told = {
-        "model": {"name": model.name, "aliases": list(model.aliases), **manifest["model"]},
-        "partition": checkpoint.partition,
+def holds(found: Mapping[str, Any]) -> bool:
+    """Whether everything that an audit was asked to check is as recorded."""
+    verification, replay = found.get("verification"), found.get("replay")
+    return (verification is None or verification["sound"]) and (replay is None or replay["reproduced"])
+
+
+def _told(instance: dg.DagsterInstance, tables: LanceTables, lineage: Lineage) -> dict[str, Any]:
+    model, checkpoint = lineage.model, lineage.chain.checkpoint
+    facts = lineage.chain.follow(checkpoint, "curriculum")["facts"]
+    return {
+        "model": {"name": model.name, "aliases": list(model.aliases), **lineage.manifest["model"]},
+        "partition": checkpoint["partition"],
         "strategy": facts["strategy"],
         "curriculum_id": facts["curriculum_id"],
         "manifest": {
-            "sha256": manifest["manifest_sha256"],
-            "registered": model.tags.get(MANIFEST_TAG),
-            "agrees": model.tags.get(MANIFEST_TAG) == manifest["manifest_sha256"]
-            if MANIFEST_TAG in model.tags
-            else None,
+            "sha256": lineage.sha256,
+            "registered": lineage.registered_sha256,
+            "agrees": None
+            if lineage.registered_sha256 is None
+            else lineage.registered_sha256 == lineage.sha256,
+            "signed_by": lineage.signature["public_key"] if lineage.signature else None,
+            "told_by": lineage.told_by,
         },
-        "chain": [_link(instance, one) for one in manifest["materializations"]],
-        "totals": backward.totals(),
+        "training_set": lineage.trained_on.commitment(),
+        "chain": [_link(one) for one in lineage.chain.links],
         "contamination": [
             {name: row[name] for name in ("split", "task", "metric", "examples", "overlapping")}
-            for made in made_for(instance, "evaluation", model)[:1]
-            for row in made.record["facts"]["rows"]
+            for row in _scores(instance, tables, lineage)
         ],
     }
-    return Audit(told, backward)
 
 
-def _link(instance: dg.DagsterInstance, one: Mapping[str, Any]) -> dict[str, Any]:
+def _scores(instance: dg.DagsterInstance, tables: LanceTables, lineage: Lineage) -> list[Mapping[str, Any]]:
+    """The rows of the version's newest evaluation; without Dagster's word, all that the table has of it."""
+    made = made_for(instance, "evaluation", lineage.model)[:1]
+    if made:
+        return list(made[0].record["facts"]["rows"])
+    ref = tables.head(EVALUATIONS.table)
+    wanted = f"checkpoint_id = {sql_quote(lineage.chain.checkpoint['facts']['checkpoint_id'])}"
+    return tables.read(ref, filter=wanted).to_pylist() if ref is not None else []
+
+
+def _link(one: Mapping[str, Any]) -> dict[str, Any]:
     code = one["environment"]
     return {
         "asset": one["asset"],
@@ -106,7 +115,7 @@ def _link(instance: dg.DagsterInstance, one: Mapping[str, Any]) -> dict[str, Any
         "data_version": one["data_version"],
         "made_at": one["made_at"],
         "made_by_run": one["made_by_run"],
-        "started_by": started_by(instance.get_run_by_id(one["made_by_run"])),
+        "started_by": one["started_by"],
         "git_commit": code["git_commit"],
         "git_dirty": code["git_dirty"],
         "environment": code,
@@ -117,14 +126,6 @@ def _link(instance: dg.DagsterInstance, one: Mapping[str, Any]) -> dict[str, Any
             for ref in one["tables"].values()
         ],
     }
-
-
-def started_by(run: dg.DagsterRun | None) -> str:
-    """Who or what started a run, in words."""
-    if run is None:
-        return "unknown: Dagster no longer knows the run"
-    found = [f"{what} {run.tags[tag]}".strip() for tag, what in _STARTED_BY if tag in run.tags]
-    return found[0] if found else "by hand, through Dagster"
 
 
 def _check_rows_file(file: Path) -> Path:
