@@ -1,7 +1,6 @@
 """`sultana audit`: what went into a registered version, by the event pointers that each materialization recorded."""
 
 import functools
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,18 @@ from typing import Any
 import dagster as dg
 
 from assets.lineage.audit.backward import LEDGER_ROW, Backward
-from assets.lineage.exports.parts import write_file
+from assets.lineage.audit.influence import gains_of
+from assets.lineage.audit.rows_file import checked_rows_file, write_rows_file
 from assets.lineage.manifest import build_manifest
 from assets.materialized import Materialized, follow, record_at
 from orchestration.instance import open_instance
 from orchestration.registered import Registered, checkpoint_of, find_registered, made_for, open_registry
 from resources.definitions import Storage, data_folder
-from resources.errors import SultanaError
 from resources.tables import LanceTables
 
 MANIFEST_TAG = "sultana.lineage_manifest_sha256"
 """The tag of a model version in which `lineage_manifest` keeps the hash of the whole chain."""
 
-ROW_FILES = (".parquet", ".jsonl")
 _STARTED_BY = (
     ("dagster/schedule_name", "schedule"),
     ("dagster/sensor_name", "sensor"),
@@ -48,14 +46,14 @@ def audit(reference: str, rows_file: Path | None = None, *, tracking_uri: str = 
     where the version is not there, a link is broken, or `rows_file` exists or ends in neither .parquet nor .jsonl.
     """
     if rows_file is not None:
-        rows_file = _check_rows_file(rows_file)
+        rows_file = checked_rows_file(rows_file)
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     model = find_registered(tracking, reference)
     with open_instance(data_folder()) as instance:
         checkpoint = checkpoint_of(instance, model)
         found = _audit(instance, tables, model, checkpoint)
     if rows_file is not None:
-        written = _write(found.rows, rows_file)
+        written = write_rows_file(rows_file, LEDGER_ROW, found.rows.batches())
         found.told["rows_file"] = {"file": str(rows_file), "rows": written}
     return found.told
 
@@ -73,6 +71,7 @@ def _audit(
         curriculum_id=facts["curriculum_id"],
         instructions=follow(instance, clusters, "instructions").table("instructions"),
         recipes=follow(instance, clusters, "interpolated_instructions").table(),
+        gains=gains_of(facts),
     )
     told = {
         "model": {"name": model.name, "aliases": list(model.aliases), **manifest["model"]},
@@ -125,29 +124,3 @@ def started_by(run: dg.DagsterRun | None) -> str:
         return "unknown: Dagster no longer knows the run"
     found = [f"{what} {run.tags[tag]}".strip() for tag, what in _STARTED_BY if tag in run.tags]
     return found[0] if found else "by hand, through Dagster"
-
-
-def _check_rows_file(file: Path) -> Path:
-    file = file.expanduser().resolve()
-    if file.suffix not in ROW_FILES:
-        raise SultanaError(
-            f"{file} ends in neither {' nor '.join(ROW_FILES)}", "Name a file such as rows.parquet"
-        )
-    if file.exists():
-        raise SultanaError(
-            f"{file} exists already", "Name another file, or remove this one if it is not needed"
-        )
-    if not file.parent.is_dir():
-        raise SultanaError(f"The folder {file.parent} does not exist", "Create it, or name another file")
-    return file
-
-
-def _write(rows: Backward, file: Path) -> int:
-    # Renamed into place: a file of that name is whole.
-    temporary = file.with_name(f".{file.name}.tmp{file.suffix}")
-    try:
-        written = write_file(temporary, LEDGER_ROW, rows.rows())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return written
