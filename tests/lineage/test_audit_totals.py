@@ -192,7 +192,7 @@ def test_totals_are_those_of_a_count_row_by_row(
 ) -> None:
     # Many batches and groups, as a large table has them.
     monkeypatch.setattr(joining, "BATCH_ROWS", 7)
-    monkeypatch.setattr(joining.gathered, "__defaults__", (13,))
+    monkeypatch.setattr(joining, "GATHERED_ROWS", 13)
     world = World(tmp_path, seed, mixes)
     found = world.backward.totals()
     assert found.pop("influences") == {

@@ -156,31 +156,31 @@ class Backward:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Every slot in order, with the columns of LEDGER_ROW, some thousand at a time."""
-        instructions = self._instructions_in_order()
-        ledger, parents = self.ledger, self.parents
-        row_of = ledger.numbers("row_id")
+        row_of = self.ledger.numbers("row_id")
         for start in range(0, len(row_of), WRITTEN_ROWS):
-            entries = ledger.entries.slice(start, WRITTEN_ROWS)
-            row = row_of[start : start + WRITTEN_ROWS]
-            first, links = parents.starts[row], np.diff(parents.starts)[row]
-            offsets = np.concatenate([[0], np.cumsum(links)])
-            link = np.repeat(first - offsets[:-1], links) + np.arange(offsets[-1])
-            behind = instructions.take(pa.array(parents.instruction[link]))
-            columns = {
-                "instruction_id": behind["instruction_id"],
-                "share": pa.chunked_array([pa.array(parents.share[link])]),
-                "task": behind["task"],
-                "origins": behind["origins"],
-            }
-            structs = pa.StructArray.from_arrays(
-                [columns[field.name].combine_chunks() for field in PARENT], fields=list(PARENT)
-            )
-            lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
-            rows = [
-                lists if field.name == "parents" else entries[field.name].combine_chunks().cast(field.type)
+            entries = self.ledger.entries.slice(start, WRITTEN_ROWS)
+            behind = self.behind(row_of[start : start + WRITTEN_ROWS])
+            columns = [
+                behind if field.name == "parents" else entries[field.name].combine_chunks().cast(field.type)
                 for field in LEDGER_ROW
             ]
-            yield pa.RecordBatch.from_arrays(rows, schema=LEDGER_ROW)
+            yield pa.RecordBatch.from_arrays(columns, schema=LEDGER_ROW)
+
+    def behind(self, rows: NDArray[np.int64]) -> pa.ListArray:
+        """The parents of rows, which are named by their places in `uses`: a list of PARENT each."""
+        parents = self.parents
+        links = np.diff(parents.starts)[rows]
+        offsets = np.concatenate([[0], np.cumsum(links)])
+        link = np.repeat(parents.starts[rows] - offsets[:-1], links) + np.arange(offsets[-1])
+        found = self._instructions_in_order.take(pa.array(parents.instruction[link]))
+        columns = [
+            pa.array(parents.share[link])
+            if field.name == "share"
+            else pa.concat_arrays([pa.array([], field.type), *found[field.name].chunks])
+            for field in PARENT
+        ]
+        structs = pa.StructArray.from_arrays(columns, fields=list(PARENT))
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
 
     def totals(self) -> dict[str, Any]:
         """Counts, as JSON values.
@@ -263,6 +263,7 @@ class Backward:
             ["task", "origins"],
         )
 
+    @cached_property
     def _instructions_in_order(self) -> pa.Table:
         """The instructions behind the rows, in the order of `parents.instruction_ids`, with every origin."""
         self.origins  # noqa: B018 - refuses broken links before a row is given

@@ -26,6 +26,7 @@ class Origins:
         self._places: dict[tuple[str, str], int] = {}
         self._files: list[set[str]] = []
         self._parts: list[NDArray[np.int64]] = []
+        self._sorted: NDArray[np.int64] | None = None
 
     @property
     def added(self) -> NDArray[np.int64]:
@@ -34,6 +35,7 @@ class Origins:
 
     def add(self, instructions: NDArray[np.int64], rows: pa.Table) -> None:
         """Adds rows with the columns `task` and `origins`, of these instructions."""
+        self._sorted = None
         start = 0
         for batch in rows.to_batches():
             numbers = instructions[start : start + batch.num_rows]
@@ -45,7 +47,8 @@ class Origins:
         """Task and places of one instruction, as JSON values."""
         tasks, places = list(self._tasks), list(self._places)
         links = self._links()
-        mine = links[links >> 32 == instruction] & 0xFFFFFFFF
+        first, end = np.searchsorted(links, [instruction << 32, (instruction + 1) << 32])
+        mine = links[first:end] & 0xFFFFFFFF
         return {
             "task": tasks[self._task[instruction]],
             "sources": [
@@ -118,5 +121,7 @@ class Origins:
 
     def _links(self) -> NDArray[np.int64]:
         """Each instruction with each of its places once: instruction << 32 | place, in order."""
-        self._parts = [np.unique(np.concatenate([np.empty(0, np.int64), *self._parts]))]
-        return self._parts[0]
+        if self._sorted is None:
+            links = np.sort(np.concatenate([np.empty(0, np.int64), *self._parts]))
+            self._sorted = links[np.diff(links, prepend=-1) > 0]
+        return self._sorted
