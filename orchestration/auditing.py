@@ -63,16 +63,8 @@ def _audit(
 ) -> Audit:
     manifest = build_manifest(checkpoint.pointer(), functools.partial(record_at, instance))
     curriculum = follow(instance, checkpoint, "curriculum")
-    clusters = follow(instance, curriculum, "diversity_clusters")
     facts = curriculum.record["facts"]
-    backward = Backward(
-        tables,
-        curriculum=curriculum.table(),
-        curriculum_id=facts["curriculum_id"],
-        instructions=follow(instance, clusters, "instructions").table("instructions"),
-        recipes=follow(instance, clusters, "interpolated_instructions").table(),
-        gains=gains_of(facts),
-    )
+    backward = open_backward(instance, tables, curriculum)
     told = {
         "model": {"name": model.name, "aliases": list(model.aliases), **manifest["model"]},
         "partition": checkpoint.partition,
@@ -94,6 +86,20 @@ def _audit(
         ],
     }
     return Audit(told, backward)
+
+
+def open_backward(instance: dg.DagsterInstance, tables: LanceTables, curriculum: Materialized) -> Backward:
+    """A curriculum with the very table versions that it was made from."""
+    clusters = follow(instance, curriculum, "diversity_clusters")
+    facts = curriculum.record["facts"]
+    return Backward(
+        tables,
+        curriculum=curriculum.table(),
+        curriculum_id=facts["curriculum_id"],
+        instructions=follow(instance, clusters, "instructions").table("instructions"),
+        recipes=follow(instance, clusters, "interpolated_instructions").table(),
+        gains=gains_of(facts),
+    )
 
 
 def _link(instance: dg.DagsterInstance, one: Mapping[str, Any]) -> dict[str, Any]:

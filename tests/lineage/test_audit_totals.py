@@ -1,6 +1,5 @@
 """Totals of a ledger as columns equal those counted row by row in plain Python, to the last bit."""
 
-import random
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -9,110 +8,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from audit_world import STEPS, World, kind_of, parents_of
 
-from assets.ledger import Entry, Selection, curriculum_table
 from assets.lineage.audit import joining
-from assets.lineage.audit.backward import LEDGER_ROW, Backward
+from assets.lineage.audit.backward import LEDGER_ROW
 from assets.lineage.audit.influence import Gains, gains_of
 from assets.lineage.audit.origins import NO_LICENCE
-from assets.records import CURRICULUM, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS, digest
+from assets.records import INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS
 from assets.selection.reading import NO_TASK
 from assets.selection.realised import FACT, gains_of_steps, measured_losses
 from resources.errors import SultanaError
-from resources.tables import LanceTables, Provenance, Record, TableRef
-
-STEPS, BATCH = 30, 8
-IDENTITY = "a" * 32
-
-
-class World:
-    """A pool of 60 instructions and 40 mixes of them, and a ledger that repeats rows."""
-
-    def __init__(self, folder: Path, seed: int, share_of_mixes: float = 0.4) -> None:
-        draw = random.Random(seed)
-        self.instructions = [_instruction(draw, number) for number in range(60)]
-        names = [one["instruction_id"] for one in self.instructions]
-        self.recipes = [_recipe(draw, number, names[:20]) for number in range(40)]  # parents are shared
-        mixes = [one["recipe_id"] for one in self.recipes]
-        self.slots = []
-        for step in range(STEPS):
-            taken = [draw.choice(mixes if draw.random() < share_of_mixes else names) for _ in range(BATCH)]
-            self.slots += [
-                (step, slot, row, draw.choice([1.0, 0.5, 0.1, 0.3])) for slot, row in enumerate(taken)
-            ]
-        entries = [
-            Entry(row, _kind(row), 0, draw.random(), weight, f"number {slot}", digest(step))
-            for step, slot, row, weight in self.slots
-        ]
-        selections = [
-            Selection(step, tuple(entries[step * BATCH : (step + 1) * BATCH])) for step in range(STEPS)
-        ]
-        self.tables = LanceTables(folder)
-        ledger = curriculum_table(IDENTITY, "raise", 0, selections)
-        others = curriculum_table("b" * 32, "random", 0, selections[:2])
-        mixed_up = pa.concat_tables([others, ledger.take(draw.sample(range(len(ledger)), len(ledger)))])
-        self.backward = Backward(
-            self.tables,
-            curriculum=self.write(CURRICULUM, mixed_up),
-            curriculum_id=IDENTITY,
-            instructions=self.write(
-                INSTRUCTIONS, pa.Table.from_pylist(self.instructions, schema=INSTRUCTIONS.schema)
-            ),
-            recipes=self.write(
-                INTERPOLATED_INSTRUCTIONS,
-                pa.Table.from_pylist(self.recipes, schema=INTERPOLATED_INSTRUCTIONS.schema),
-            ),
-        )
-        self.scores = [entry.score for entry in entries]
-
-    def write(self, record: Record, rows: pa.Table) -> TableRef:
-        return self.tables.write(
-            record,
-            rows,
-            mode="overwrite",
-            digest=digest([record.table, len(rows)]),
-            provenance=Provenance("run", record.table, digest([record.table, len(rows)])[:32]),
-        )
-
-
-def _kind(row: str) -> str:
-    return "interpolated" if row.startswith("mix") else "original"
-
-
-def _instruction(draw: random.Random, number: int) -> dict[str, Any]:
-    places = draw.choice([1, 1, 2, 3])
-    return {
-        "instruction_id": f"row-{number}-é",
-        "task": draw.choice(["sums", "", None, "a\nb"]),
-        "messages": [{"role": "user", "content": "x"}],
-        "origins": [
-            {
-                "origin_id": f"{number}-{place}",
-                "source": draw.choice(["one", "two", "three"]),
-                "file": "f",
-                "file_sha256": draw.choice("abcd"),
-                "position": place,
-                "licence": draw.choice(["MIT", "", None]),
-            }
-            for place in range(places)
-        ],
-        "scores": None,
-    }
-
-
-def _recipe(draw: random.Random, number: int, names: list[str]) -> dict[str, Any]:
-    parent_a, parent_b = draw.sample(names, 2)
-    return {
-        "recipe_id": f"mix-{number}",
-        "parent_a": parent_a,
-        "parent_b": parent_b,
-        "lambda": draw.random(),
-        "seed": 0,
-        "layer": 0,
-        "alignment": "start",
-        "task_a": "",
-        "task_b": "",
-    }
+from resources.tables import Record
 
 
 def counted(world: World) -> dict[str, Any]:
@@ -126,7 +32,7 @@ def counted(world: World) -> dict[str, Any]:
         one[1] += weight
     by_instruction: dict[str, float] = defaultdict(float)
     for row, (slots, *_) in uses.items():
-        for parent, share in _parents(recipes, row):
+        for parent, share in parents_of(recipes, row):
             by_instruction[parent] += share * slots
     places: dict[tuple[str, str], list[float]] = {}
     files = defaultdict(set)
@@ -166,7 +72,7 @@ def counted(world: World) -> dict[str, Any]:
         "most_used": [
             {
                 "row_id": row,
-                "kind": _kind(row),
+                "kind": kind_of(row),
                 "slots": slots,
                 "weight": weight,
                 "first_step": step,
@@ -177,13 +83,6 @@ def counted(world: World) -> dict[str, Any]:
             )[:10]
         ],
     }
-
-
-def _parents(recipes: dict[str, Any], row: str) -> list[tuple[str, float]]:
-    if row not in recipes:
-        return [(row, 1.0)]
-    one = recipes[row]
-    return [(one["parent_a"], one["lambda"]), (one["parent_b"], 1.0 - one["lambda"])]
 
 
 @pytest.mark.parametrize(("seed", "mixes"), [(0, 0.4), (1, 0.4), (2, 0.0), (3, 1.0)])
@@ -224,7 +123,7 @@ def test_every_slot_has_its_parents_and_their_origins(
                 "task": instructions[parent]["task"] or NO_TASK,
                 "origins": instructions[parent]["origins"],
             }
-            for parent, share in _parents(recipes, row["row_id"])
+            for parent, share in parents_of(recipes, row["row_id"])
         ]
 
 
@@ -248,7 +147,7 @@ def test_a_rows_influence_is_its_part_of_the_gains_of_its_steps(tmp_path: Path) 
     for step, _, row, weight in world.slots:
         part = weight / sum(one[3] for one in world.slots if one[0] == step) * gain[step]
         of_rows[row] += part
-        for parent, share in _parents(recipes, row):
+        for parent, share in parents_of(recipes, row):
             of_instructions[parent] += share * part
     best = sorted(of_rows.items(), key=lambda item: -item[1])[:10]
     assert [row["row_id"] for row in found["rows"]] == [row for row, _ in best]
@@ -288,7 +187,7 @@ def test_measured_losses_say_the_gain_of_each_step(every: int) -> None:
 def test_a_lost_row_is_named(tmp_path: Path, record: Record, key: str, what: str) -> None:
     world = World(tmp_path, 7)
     used = sorted({row for _, _, row, _ in world.slots})
-    lost = next(row for row in used if (_kind(row) == "interpolated") is (what == "recipe"))
+    lost = next(row for row in used if (kind_of(row) == "interpolated") is (what == "recipe"))
     rows = world.recipes if what == "recipe" else world.instructions
     kept = pa.Table.from_pylist([one for one in rows if one[key] != lost], schema=record.schema)
     changed = {"recipes" if what == "recipe" else "instructions": world.write(record, kept)}

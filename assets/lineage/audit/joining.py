@@ -27,10 +27,10 @@ def wanted_rows(
     if not len(wanted):
         return
     likely = np.zeros(1 << _SIGNATURE_BITS, np.bool_)
-    likely[_signatures(wanted)] = True
+    likely[signatures(wanted)] = True
     waiting: list[pa.RecordBatch] = []
     for batch in tables.batches(ref, columns=[key, *columns], batch_size=BATCH_ROWS):
-        waiting.append(batch.filter(pa.array(likely[_signatures(batch[key])])))
+        waiting.append(batch.filter(pa.array(likely[signatures(batch[key])])))
         if sum(one.num_rows for one in waiting) >= GATHERED_ROWS:
             yield _looked_up(waiting, key, wanted)
             waiting = []
@@ -46,7 +46,7 @@ def _looked_up(
     return place.drop_null().to_numpy().astype(np.int64), rows.filter(place.is_valid())
 
 
-def _signatures(keys: pa.StringArray) -> NDArray[np.int64]:
+def signatures(keys: pa.StringArray) -> NDArray[np.int64]:
     """A number below 2^24 of each key, from its last bytes: equal keys have equal ones."""
     _, offsets, content = keys.buffers()
     ends = np.frombuffer(offsets, np.int32)[keys.offset : keys.offset + len(keys) + 1].astype(np.int64)
