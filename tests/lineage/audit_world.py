@@ -18,14 +18,21 @@ IDENTITY = "a" * 32
 class World:
     """A pool of 60 instructions and 40 mixes of them, and a ledger that repeats rows."""
 
-    def __init__(self, folder: Path, seed: int, share_of_mixes: float = 0.4) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        share_of_mixes: float = 0.4,
+        identity: str = IDENTITY,
+        steps: int = STEPS,
+    ) -> None:
         draw = random.Random(seed)
         self.instructions = [_instruction(draw, number) for number in range(60)]
         names = [one["instruction_id"] for one in self.instructions]
         self.recipes = [_recipe(draw, number, names[:20]) for number in range(40)]  # parents are shared
         mixes = [one["recipe_id"] for one in self.recipes]
         self.slots = []
-        for step in range(STEPS):
+        for step in range(steps):
             taken = [draw.choice(mixes if draw.random() < share_of_mixes else names) for _ in range(BATCH)]
             self.slots += [
                 (step, slot, row, draw.choice([1.0, 0.5, 0.1, 0.3])) for slot, row in enumerate(taken)
@@ -35,16 +42,16 @@ class World:
             for step, slot, row, weight in self.slots
         ]
         selections = [
-            Selection(step, tuple(entries[step * BATCH : (step + 1) * BATCH])) for step in range(STEPS)
+            Selection(step, tuple(entries[step * BATCH : (step + 1) * BATCH])) for step in range(steps)
         ]
         self.tables = LanceTables(folder)
-        ledger = curriculum_table(IDENTITY, "raise", 0, selections)
-        others = curriculum_table("b" * 32, "random", 0, selections[:2])
+        ledger = curriculum_table(identity, "raise", 0, selections)
+        others = curriculum_table("f" * 32, "random", 0, selections[:2])
         mixed_up = pa.concat_tables([others, ledger.take(draw.sample(range(len(ledger)), len(ledger)))])
         self.backward = Backward(
             self.tables,
             curriculum=self.write(CURRICULUM, mixed_up),
-            curriculum_id=IDENTITY,
+            curriculum_id=identity,
             instructions=self.write(
                 INSTRUCTIONS, pa.Table.from_pylist(self.instructions, schema=INSTRUCTIONS.schema)
             ),
@@ -56,12 +63,13 @@ class World:
         self.scores = [entry.score for entry in entries]
 
     def write(self, record: Record, rows: pa.Table) -> TableRef:
+        name = digest([record.table, rows.to_pylist()])
         return self.tables.write(
             record,
             rows,
             mode="overwrite",
-            digest=digest([record.table, len(rows)]),
-            provenance=Provenance("run", record.table, digest([record.table, len(rows)])[:32]),
+            digest=name,
+            provenance=Provenance("run", record.table, name[:32]),
         )
 
 
