@@ -82,6 +82,7 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
                 f"{one['overlapping']:,}",
             )
     console.print(chain, sources, tasks, used)
+    _show_influences(totals["influences"], console)
     if overlaps.row_count:
         console.print(overlaps)
     elif found["contamination"]:
@@ -97,7 +98,8 @@ def _story(found: Mapping[str, Any], totals: Mapping[str, Any]) -> str:
         f"{totals['steps']:,} steps of "
         f"{totals['slots'] // totals['steps']} rows, {totals['distinct_rows']:,} distinct rows from "
         f"{totals['distinct_instructions']:,} instructions; {totals['interpolated_slots']:,} of "
-        f"{totals['slots']:,} slots mixed; chosen by {found['strategy']} ({found['partition']}), "
+        f"{totals['slots']:,} slots mixed ({totals['synthetic_share']:.1%} synthetic); chosen by "
+        f"{found['strategy']} ({found['partition']}), "
         f"curriculum {found['curriculum_id']}"
     )
 
@@ -149,6 +151,35 @@ def show_proof(found: Mapping[str, Any], console: Console) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def _show_influences(found: Mapping[str, Any], console: Console) -> None:
+    told = f"Influence by gain: {found['told']}"
+    if found["sum"] is None:
+        console.print(told, markup=False)
+        return
+    right = ("gain", "slots", "from step")
+    rows = _table("Top influences: rows", ("row", "kind", *right), right=right)
+    for one in found["rows"]:
+        rows.add_row(
+            one["row_id"],
+            one["kind"],
+            f"{one['gain']:+.3g}",
+            f"{one['slots']:,}",
+            f"{one['first_step']:,}",
+        )
+    behind = _table(
+        "Top influences: instructions, mixes shared out", ("instruction", "task", "source", "gain"), ("gain",)
+    )
+    for one in found["instructions"]:
+        behind.add_row(
+            one["instruction_id"],
+            escape_terminal(one["task"], 40),
+            ", ".join(sorted({place["source"] for place in one["sources"]})),
+            f"{one['gain']:+.3g}",
+        )
+    console.print(rows, behind)
+    console.print(f"{told}; {found['sum']:+.4f} in all", markup=False)
 
 
 def show_trace(found: Mapping[str, Any], console: Console) -> None:

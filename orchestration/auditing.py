@@ -1,6 +1,5 @@
 """`sultana audit`: what went into a registered version, by the event pointers that each materialization recorded."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,18 +7,17 @@ from typing import Any
 import dagster as dg
 
 from assets.lineage.audit.backward import LEDGER_ROW, Backward
-from assets.lineage.exports.parts import write_file
+from assets.lineage.audit.influence import gains_of
+from assets.lineage.audit.rows_file import checked_rows_file, write_rows_file
+from assets.materialized import Materialized, follow
 from assets.records import EVALUATIONS
 from orchestration.chains import Lineage, lineage_of
 from orchestration.instance import open_instance
 from orchestration.registered import find_registered, made_for, open_registry
 from orchestration.verifying import verify
 from resources.definitions import Storage, data_folder
-from resources.errors import SultanaError
 from resources.tables import LanceTables
 from resources.text import sql_quote
-
-ROW_FILES = (".parquet", ".jsonl")
 
 
 def audit(
@@ -39,15 +37,12 @@ def audit(
     where the version is not there, a link is broken, or `rows_file` exists or ends in neither .parquet nor .jsonl.
     """
     if rows_file is not None:
-        rows_file = _check_rows_file(rows_file)
+        rows_file = checked_rows_file(rows_file)
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     model = find_registered(tracking, reference)
     with open_instance(data_folder()) as instance:
         lineage = lineage_of(instance, tracking, tables, model)
-        behind = lineage.behind
-        backward = Backward(
-            tables, behind.curriculum, behind.curriculum_id, behind.instructions, behind.recipes
-        )
+        backward = lineage.backward
         checked = verify(instance, tracking, tables, lineage, say) if verified else None
         told = _told(instance, tables, lineage)
         sound = checked is None or checked["sound"]
@@ -60,7 +55,8 @@ def audit(
     if sound:
         told["totals"] = backward.totals()
         if rows_file is not None:
-            told["rows_file"] = {"file": str(rows_file), "rows": _write(backward, rows_file)}
+            written = write_rows_file(rows_file, LEDGER_ROW, backward.batches())
+            told["rows_file"] = {"file": str(rows_file), "rows": written}
     return told
 
 
@@ -96,6 +92,20 @@ def _told(instance: dg.DagsterInstance, tables: LanceTables, lineage: Lineage) -
     }
 
 
+def open_backward(instance: dg.DagsterInstance, tables: LanceTables, curriculum: Materialized) -> Backward:
+    """A curriculum with the very table versions that it was made from."""
+    clusters = follow(instance, curriculum, "diversity_clusters")
+    facts = curriculum.record["facts"]
+    return Backward(
+        tables,
+        curriculum=curriculum.table(),
+        curriculum_id=facts["curriculum_id"],
+        instructions=follow(instance, clusters, "instructions").table("instructions"),
+        recipes=follow(instance, clusters, "interpolated_instructions").table(),
+        gains=gains_of(facts),
+    )
+
+
 def _scores(instance: dg.DagsterInstance, tables: LanceTables, lineage: Lineage) -> list[Mapping[str, Any]]:
     """The rows of the version's newest evaluation; without Dagster's word, all that the table has of it."""
     made = made_for(instance, "evaluation", lineage.model)[:1]
@@ -126,29 +136,3 @@ def _link(one: Mapping[str, Any]) -> dict[str, Any]:
             for ref in one["tables"].values()
         ],
     }
-
-
-def _check_rows_file(file: Path) -> Path:
-    file = file.expanduser().resolve()
-    if file.suffix not in ROW_FILES:
-        raise SultanaError(
-            f"{file} ends in neither {' nor '.join(ROW_FILES)}", "Name a file such as rows.parquet"
-        )
-    if file.exists():
-        raise SultanaError(
-            f"{file} exists already", "Name another file, or remove this one if it is not needed"
-        )
-    if not file.parent.is_dir():
-        raise SultanaError(f"The folder {file.parent} does not exist", "Create it, or name another file")
-    return file
-
-
-def _write(rows: Backward, file: Path) -> int:
-    # Renamed into place: a file of that name is whole.
-    temporary = file.with_name(f".{file.name}.tmp{file.suffix}")
-    try:
-        written = write_file(temporary, LEDGER_ROW, rows.rows())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return written

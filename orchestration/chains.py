@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.lineage.audit.verification import Behind
+from assets.lineage.audit.backward import Backward
+from assets.lineage.audit.influence import gains_of
 from assets.lineage.manifest import (
     ARTIFACT,
     MANIFEST_TAG,
@@ -37,7 +38,7 @@ class Lineage:
     model: Registered
     chain: Chain
     told_by: str
-    behind: Behind
+    backward: Backward
     trained_on: TrainingSet
 
     @functools.cached_property
@@ -78,15 +79,17 @@ def lineage_of(
     chain, told_by = _chain(instance, tracking, model)
     curriculum = chain.follow(chain.checkpoint, "curriculum")
     clusters = chain.follow(curriculum, "diversity_clusters")
-    behind = Behind(
+    facts = curriculum["facts"]
+    backward = Backward(
         tables,
         curriculum=table_of(curriculum),
-        curriculum_id=curriculum["facts"]["curriculum_id"],
+        curriculum_id=facts["curriculum_id"],
         instructions=table_of(chain.follow(clusters, "instructions"), "instructions"),
         recipes=table_of(chain.follow(clusters, "interpolated_instructions")),
+        gains=gains_of(facts),
     )
-    trained_on = training_set(tables, behind.curriculum, behind.curriculum_id, behind.recipes)
-    return Lineage(model, chain, told_by, behind, trained_on)
+    trained_on = training_set(tables, backward.curriculum, backward.curriculum_id, backward.recipes)
+    return Lineage(model, chain, told_by, backward, trained_on)
 
 
 def _chain(instance: dg.DagsterInstance, tracking: "Tracking", model: Registered) -> tuple[Chain, str]:

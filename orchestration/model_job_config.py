@@ -13,6 +13,11 @@ class CompareConfig(dg.Config):
 
     ours: str = Field(default="sultana@champion", description=f"A: {REFERENCE}")
     theirs: str = Field(default="sultana@candidate", description=f"B, what A is compared with: {REFERENCE}")
+    rows_file: str = Field(
+        default="",
+        description="File to write on the machine that runs, with every row that differs; ends in .parquet or "
+        ".jsonl. Empty: none.",
+    )
 
 
 class ReportConfig(dg.Config):

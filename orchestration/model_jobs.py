@@ -40,12 +40,13 @@ def _tell(context: dg.OpExecutionContext, console: Console, answer: dict[str, An
 
 @dg.op
 def compare_versions(context: dg.OpExecutionContext, config: CompareConfig, registry: ModelRegistry) -> None:
-    """Scores of two registered versions with paired intervals, and the settings that differ."""
+    """What changed between two registered versions, down to rows, and their scores with paired intervals."""
     from orchestration.comparing import compare_versions as compare
-    from orchestration.comparing import show_comparison
+    from orchestration.comparison_shown import show_comparison
 
     console = _console()
-    found = compare(config.ours, config.theirs, registry.tracking_uri)
+    rows = Path(config.rows_file) if config.rows_file else None
+    found = compare(config.ours, config.theirs, registry.tracking_uri, rows)
     show_comparison(found, console)
     _tell(context, console, found)
 

@@ -50,10 +50,10 @@ def replay(
             trained = train_from_ledger(
                 TrainedFrom(
                     tables,
-                    curriculum=lineage.behind.curriculum,
-                    curriculum_id=lineage.behind.curriculum_id,
-                    instructions=lineage.behind.instructions,
-                    recipes=lineage.behind.recipes,
+                    curriculum=lineage.backward.curriculum,
+                    curriculum_id=lineage.backward.curriculum_id,
+                    instructions=lineage.backward.instructions,
+                    recipes=lineage.backward.recipes,
                     splits=table_of(lineage.chain.follow(checkpoint, "benchmark_splits")),
                     maximum_length=int(curriculum["configuration"]["maximum_length"]),
                 ),

@@ -51,7 +51,7 @@ def verify(
     if not problems:
         # What the tables hold is known to be what was written: whether that was what the records say.
         curriculum = lineage.chain.follow(lineage.chain.checkpoint, "curriculum")
-        problems += check.explained("ids", check.identity_problems(lineage.behind))
+        problems += check.explained("ids", check.identity_problems(lineage.backward))
         problems += check.explained("ledger", check.ledger_problems(tables, curriculum))
         for one in evaluations:
             problems += check.explained("evaluation", check.evaluation_problems(tables, one))

@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from assets.lineage.audit.backward import Backward
 from assets.lineage.audit.forward import parse
+from assets.lineage.audit.influence import gains_of
 from assets.materialization import started_by
-from assets.materialized import materializations
+from assets.materialized import follow, materializations
+from assets.selection.realised import FACT
 from orchestration.audit_shown import show_audit, show_trace
 from orchestration.auditing import audit
 from orchestration.instance import open_instance
@@ -36,6 +40,19 @@ def table(
     return rows
 
 
+def audited(data: Path) -> Backward:
+    with open_instance(data) as instance:
+        curriculum = materializations(instance, "curriculum", "0|random")[0]
+        clusters = follow(instance, curriculum, "diversity_clusters")
+        return Backward(
+            Storage(folder=str(data)).tables(),
+            curriculum.table(),
+            curriculum.record["facts"]["curriculum_id"],
+            follow(instance, clusters, "instructions").table("instructions"),
+            follow(instance, clusters, "interpolated_instructions").table(),
+        )
+
+
 def printed(show: Any, found: dict[str, Any]) -> str:
     console = Console(file=io.StringIO(), width=200)
     show(found, console)
@@ -56,6 +73,12 @@ def test_an_audit_counts_what_the_ledger_holds_and_names_the_chain(data: Path, t
     assert orjson.dumps(found)
     shown = printed(show_audit, found)
     assert "sultana version 1" in shown and "Where its rows came from" in shown and "command line" in shown
+    assert "Influence by gain: none recorded" in shown
+
+    losses = {"after_steps": [0, found["totals"]["steps"]], "losses": [2.0, 1.5]}
+    with_gains = replace(audited(data), gains=gains_of({FACT: losses})).totals()
+    shown = printed(show_audit, found | {"totals": with_gains})
+    assert "Top influences: rows" in shown and "+0.5000 in all" in shown
 
 
 def test_every_slot_of_the_ledger_leads_to_a_line_that_holds_its_row(data: Path, tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ Dagster: the links come from its event log or from the manifest in MLflow.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets.lineage.audit.backward import Backward
 from assets.lineage.manifest import Chain, table_of
 from assets.lineage.promotion import Decision, decision_id, standing
 from assets.records import (
@@ -30,17 +30,6 @@ from resources.text import id_filter, sql_quote
 
 _AGAIN = "Restore Dagster's database from a backup, or materialize the asset and what follows it again"
 _TABLES = "Restore the tables from a backup, or materialize the asset and what follows it again"
-
-
-@dataclass(frozen=True)
-class Behind:
-    """The table versions that hold what a checkpoint was trained on."""
-
-    tables: LanceTables
-    curriculum: TableRef
-    curriculum_id: str
-    instructions: TableRef
-    recipes: TableRef
 
 
 def title_of(link: Mapping[str, Any]) -> str:
@@ -79,7 +68,7 @@ def record_problems(chain: Chain) -> Iterator[Finding]:
             )
 
 
-def identity_problems(behind: Behind) -> Iterator[Finding]:
+def identity_problems(behind: Backward) -> Iterator[Finding]:
     """Rows of the training set whose id is not the hash of their content, and a ledger that is not as recorded."""
     mine = id_filter("curriculum_id", [behind.curriculum_id])
     ledger = behind.tables.read(behind.curriculum, columns=["row_id", "kind"], filter=mine)
