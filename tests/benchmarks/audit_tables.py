@@ -62,7 +62,6 @@ def write_world(folder: Path, pool: int, ledger: int) -> World:
             record,
             batches,
             mode="append" if mode == "append" else "overwrite",
-            digest=name,
             provenance=Provenance("bench", record.table, name[:32]),
         )
 

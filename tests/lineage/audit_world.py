@@ -68,7 +68,6 @@ class World:
             record,
             rows,
             mode="overwrite",
-            digest=name,
             provenance=Provenance("run", record.table, name[:32]),
         )
 
