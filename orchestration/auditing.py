@@ -8,10 +8,11 @@ import dagster as dg
 
 from assets.lineage.audit.backward import LEDGER_ROW, Backward
 from assets.lineage.audit.influence import gains_of
+from assets.lineage.audit.lineage import tell
 from assets.lineage.audit.rows_file import checked_rows_file, write_rows_file
 from assets.materialized import Materialized, follow
 from assets.records import EVALUATIONS
-from orchestration.chains import Lineage, lineage_of
+from orchestration.chains import RegisteredLineage, lineage_of
 from orchestration.instance import open_instance
 from orchestration.registered import find_registered, made_for, open_registry
 from orchestration.verifying import verify
@@ -66,30 +67,29 @@ def holds(found: Mapping[str, Any]) -> bool:
     return (verification is None or verification["sound"]) and (replay is None or replay["reproduced"])
 
 
-def _told(instance: dg.DagsterInstance, tables: LanceTables, lineage: Lineage) -> dict[str, Any]:
-    model, checkpoint = lineage.model, lineage.chain.checkpoint
-    facts = lineage.chain.follow(checkpoint, "curriculum")["facts"]
-    return {
-        "model": {"name": model.name, "aliases": list(model.aliases), **lineage.manifest["model"]},
-        "partition": checkpoint["partition"],
-        "strategy": facts["strategy"],
-        "curriculum_id": facts["curriculum_id"],
-        "manifest": {
-            "sha256": lineage.sha256,
-            "registered": lineage.registered_sha256,
-            "agrees": None
-            if lineage.registered_sha256 is None
-            else lineage.registered_sha256 == lineage.sha256,
-            "signed_by": lineage.signature["public_key"] if lineage.signature else None,
-            "told_by": lineage.told_by,
-        },
-        "training_set": lineage.trained_on.commitment(),
-        "chain": [_link(one) for one in lineage.chain.links],
-        "contamination": [
-            {name: row[name] for name in ("split", "task", "metric", "examples", "overlapping")}
-            for row in _scores(instance, tables, lineage)
-        ],
+def _told(instance: dg.DagsterInstance, tables: LanceTables, lineage: RegisteredLineage) -> dict[str, Any]:
+    model, registered = lineage.model, lineage.registered_sha256
+    found = tell(lineage, _scores(instance, tables, lineage))
+    found["model"] |= {"name": model.name, "aliases": list(model.aliases)}
+    found["manifest"] |= {
+        "registered": registered,
+        "agrees": None if registered is None else registered == lineage.sha256,
+        "signed_by": lineage.signature["public_key"] if lineage.signature else None,
+        "told_by": lineage.told_by,
     }
+    return found
+
+
+def _scores(
+    instance: dg.DagsterInstance, tables: LanceTables, lineage: RegisteredLineage
+) -> list[Mapping[str, Any]]:
+    """The rows of the version's newest evaluation; without Dagster's word, all that the table has of it."""
+    made = made_for(instance, "evaluation", lineage.model)[:1]
+    if made:
+        return list(made[0].record["facts"]["rows"])
+    ref = tables.head(EVALUATIONS.table)
+    wanted = f"checkpoint_id = {sql_quote(lineage.chain.checkpoint['facts']['checkpoint_id'])}"
+    return tables.read(ref, filter=wanted).to_pylist() if ref is not None else []
 
 
 def open_backward(instance: dg.DagsterInstance, tables: LanceTables, curriculum: Materialized) -> Backward:
@@ -104,35 +104,3 @@ def open_backward(instance: dg.DagsterInstance, tables: LanceTables, curriculum:
         recipes=follow(instance, clusters, "interpolated_instructions").table(),
         gains=gains_of(facts),
     )
-
-
-def _scores(instance: dg.DagsterInstance, tables: LanceTables, lineage: Lineage) -> list[Mapping[str, Any]]:
-    """The rows of the version's newest evaluation; without Dagster's word, all that the table has of it."""
-    made = made_for(instance, "evaluation", lineage.model)[:1]
-    if made:
-        return list(made[0].record["facts"]["rows"])
-    ref = tables.head(EVALUATIONS.table)
-    wanted = f"checkpoint_id = {sql_quote(lineage.chain.checkpoint['facts']['checkpoint_id'])}"
-    return tables.read(ref, filter=wanted).to_pylist() if ref is not None else []
-
-
-def _link(one: Mapping[str, Any]) -> dict[str, Any]:
-    code = one["environment"]
-    return {
-        "asset": one["asset"],
-        "partition": one["partition"],
-        "code_version": one["code_version"],
-        "data_version": one["data_version"],
-        "made_at": one["made_at"],
-        "made_by_run": one["made_by_run"],
-        "started_by": one["started_by"],
-        "git_commit": code["git_commit"],
-        "git_dirty": code["git_dirty"],
-        "environment": code,
-        "configuration": one["configuration"],
-        "settings": one["settings"],
-        "tables": [
-            {name: ref[name] for name in ("table", "version", "digest", "rows")}
-            for ref in one["tables"].values()
-        ],
-    }

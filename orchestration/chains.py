@@ -6,20 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.lineage.audit.backward import Backward
-from assets.lineage.audit.influence import gains_of
-from assets.lineage.manifest import (
-    ARTIFACT,
-    MANIFEST_TAG,
-    Chain,
-    build_manifest,
-    manifest_sha256,
-    read_manifest,
-    table_of,
-    walk,
-)
+from assets.lineage.audit.lineage import Lineage, read_lineage
+from assets.lineage.manifest import ARTIFACT, MANIFEST_TAG, Chain, read_manifest, walk
 from assets.lineage.signing import SIGNATURE_TAG, SIGNED_BY_TAG
-from assets.lineage.training_set import TrainingSet, training_set
 from assets.materialized import record_at
 from orchestration.registered import Registered, checkpoint_of
 from resources.errors import SultanaError
@@ -32,24 +21,11 @@ DAGSTER, MLFLOW = "Dagster's event log", "the manifest in MLflow"
 
 
 @dataclass(frozen=True)
-class Lineage:
-    """A version's chain, who told it, and what stands behind it."""
+class RegisteredLineage(Lineage):
+    """A version's lineage, and who told it."""
 
     model: Registered
-    chain: Chain
     told_by: str
-    backward: Backward
-    trained_on: TrainingSet
-
-    @functools.cached_property
-    def manifest(self) -> dict[str, Any]:
-        """The manifest of the chain, made anew."""
-        return build_manifest(self.chain, self.trained_on.commitment())
-
-    @functools.cached_property
-    def sha256(self) -> str:
-        """Its hash."""
-        return manifest_sha256(self.manifest)
 
     @property
     def registered_sha256(self) -> str | None:
@@ -71,25 +47,14 @@ class Lineage:
 
 def lineage_of(
     instance: dg.DagsterInstance, tracking: "Tracking", tables: LanceTables, model: Registered
-) -> Lineage:
+) -> RegisteredLineage:
     """The lineage of a version, by Dagster where it still knows it, else by MLflow.
 
     Raises SultanaError where neither does, or a link or table is gone.
     """
     chain, told_by = _chain(instance, tracking, model)
-    curriculum = chain.follow(chain.checkpoint, "curriculum")
-    clusters = chain.follow(curriculum, "diversity_clusters")
-    facts = curriculum["facts"]
-    backward = Backward(
-        tables,
-        curriculum=table_of(curriculum),
-        curriculum_id=facts["curriculum_id"],
-        instructions=table_of(chain.follow(clusters, "instructions"), "instructions"),
-        recipes=table_of(chain.follow(clusters, "interpolated_instructions")),
-        gains=gains_of(facts),
-    )
-    trained_on = training_set(tables, backward.curriculum, backward.curriculum_id, backward.recipes)
-    return Lineage(model, chain, told_by, backward, trained_on)
+    found = read_lineage(chain, tables)
+    return RegisteredLineage(found.chain, found.backward, found.trained_on, model, told_by)
 
 
 def _chain(instance: dg.DagsterInstance, tracking: "Tracking", model: Registered) -> tuple[Chain, str]:

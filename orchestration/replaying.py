@@ -8,7 +8,7 @@ from assets.finetuning.config import CheckpointConfig
 from assets.finetuning.training_run import TrainedFrom, train_from_ledger
 from assets.lineage.manifest import table_of
 from assets.materialization import environment
-from orchestration.chains import Lineage
+from orchestration.chains import RegisteredLineage
 from orchestration.registered import download_verified
 from resources.definitions import Storage
 from resources.language_model import LanguageModel
@@ -25,7 +25,12 @@ TOLERANCE = 1e-3
 
 
 def replay(
-    tracking: "Tracking", tables: LanceTables, lineage: Lineage, say: Any, *, tolerance: float = TOLERANCE
+    tracking: "Tracking",
+    tables: LanceTables,
+    lineage: RegisteredLineage,
+    say: Any,
+    *,
+    tolerance: float = TOLERANCE,
 ) -> dict[str, Any]:
     """Trains again and compares every tensor, as JSON values.
 

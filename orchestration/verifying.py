@@ -14,7 +14,7 @@ from assets.lineage.audit import verification as check
 from assets.lineage.manifest import table_of
 from assets.lineage.signing import signature_problem, trusted_key
 from assets.records import EVALUATION_ANSWERS, EVALUATIONS, PROMOTIONS
-from orchestration.chains import Lineage, stored_manifest
+from orchestration.chains import RegisteredLineage, stored_manifest
 from orchestration.registered import made_for
 from resources.definitions import Storage
 from resources.errors import SultanaError
@@ -33,7 +33,11 @@ _MODEL = "Restore MLflow's database and artifacts from a backup, or publish the 
 
 
 def verify(
-    instance: dg.DagsterInstance, tracking: "Tracking", tables: LanceTables, lineage: Lineage, say: Any
+    instance: dg.DagsterInstance,
+    tracking: "Tracking",
+    tables: LanceTables,
+    lineage: RegisteredLineage,
+    say: Any,
 ) -> dict[str, Any]:
     """What was looked at, and every problem found, as JSON values; `sound` where there is none.
 
@@ -76,7 +80,7 @@ def verify(
 
 def _tables(
     tables: LanceTables,
-    lineage: Lineage,
+    lineage: RegisteredLineage,
     evaluations: list[Mapping[str, Any]],
     problems: list[Finding],
     say: Any,
@@ -112,7 +116,7 @@ def _tables(
         }
 
 
-def _manifest(tracking: "Tracking", lineage: Lineage) -> Iterator[Finding]:
+def _manifest(tracking: "Tracking", lineage: RegisteredLineage) -> Iterator[Finding]:
     model, where = lineage.model, "lineage manifest"
     if lineage.registered_sha256 is None:
         return
@@ -138,7 +142,7 @@ def _manifest(tracking: "Tracking", lineage: Lineage) -> Iterator[Finding]:
         yield Finding(where, problem, "Find out who changed it; restore the tags from a backup")
 
 
-def _registered(tracking: "Tracking", lineage: Lineage) -> Iterator[Finding]:
+def _registered(tracking: "Tracking", lineage: RegisteredLineage) -> Iterator[Finding]:
     """Whether the registry, and the parameters and curves in MLflow, are what the checkpoint recorded."""
     model, facts = lineage.model, lineage.chain.checkpoint["facts"]
     expected = {
@@ -167,7 +171,7 @@ def _registered(tracking: "Tracking", lineage: Lineage) -> Iterator[Finding]:
             )
 
 
-def _base(tracking: "Tracking", lineage: Lineage) -> Iterator[Finding]:
+def _base(tracking: "Tracking", lineage: RegisteredLineage) -> Iterator[Finding]:
     """Whether the base model, weights and tokenizer, is still the one that was trained; its files are the user's."""
     model = lineage.model
     with tracking.stored(model.name, model.version) as folder:

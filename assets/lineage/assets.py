@@ -4,19 +4,10 @@ import functools
 
 import dagster as dg
 
+from assets.lineage.audit.lineage import read_lineage
 from assets.lineage.config import LineageConfig
-from assets.lineage.manifest import (
-    ARTIFACT,
-    MANIFEST_TAG,
-    Chain,
-    build_manifest,
-    manifest_bytes,
-    manifest_sha256,
-    table_of,
-    walk,
-)
+from assets.lineage.manifest import ARTIFACT, MANIFEST_TAG, Chain, manifest_bytes, walk
 from assets.lineage.signing import SIGNATURE_TAG, SIGNED_BY_TAG, check_signing_key, sign
-from assets.lineage.training_set import training_set
 from assets.materialization import OWNER, begin
 from assets.materialized import first_made, record_at
 from assets.partitions import EXPERIMENTS
@@ -60,16 +51,9 @@ def lineage_manifest(
     fetch = functools.partial(record_at, context.instance)
     checkpoint = first_made(context.instance, stage.upstream["checkpoint"])
     chain = Chain(tuple(walk(checkpoint.pointer(), fetch)))
-    curriculum = chain.follow(chain.checkpoint, "curriculum")
-    clusters = chain.follow(curriculum, "diversity_clusters")
-    trained_on = training_set(
-        stage.tables,
-        table_of(curriculum),
-        curriculum["facts"]["curriculum_id"],
-        table_of(chain.follow(clusters, "interpolated_instructions")),
-    )
-    manifest = build_manifest(chain, trained_on.commitment())
-    content, sha256 = manifest_bytes(manifest), manifest_sha256(manifest)
+    lineage = read_lineage(chain, stage.tables)
+    manifest, sha256, trained_on = lineage.manifest, lineage.sha256, lineage.trained_on
+    content = manifest_bytes(manifest)
     model = manifest["model"]
     file = storage.path("lineage") / f"{model['model']}-version-{model['version']}.json"
     write_atomically(file, content)
