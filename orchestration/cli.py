@@ -34,6 +34,7 @@ _COMMANDS: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...]], ...]] = {
     "Audit it": (
         (auditing.audit, auditing.AUDIT_EXAMPLES),
         (auditing.trace, auditing.TRACE_EXAMPLES),
+        (using.export_lineage, using.EXPORT_LINEAGE_EXAMPLES),
     ),
     "Use it": (
         (using.generate, using.GENERATE_EXAMPLES),

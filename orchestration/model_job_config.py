@@ -95,6 +95,15 @@ class ExportModelConfig(dg.Config):
     merge: bool = Field(default=False, description="Merge an adapter into its base model.")
 
 
+class ExportLineageConfig(dg.Config):
+    """Whose lineage is written, and where."""
+
+    model: str = Field(default="sultana", description=REFERENCE)
+    out_folder: str = Field(
+        description="Folder to write on the machine that runs; must not exist, or be empty."
+    )
+
+
 class AuditConfig(dg.Config):
     """Which version is audited, and where its rows are written."""
 
