@@ -85,8 +85,8 @@ def _show(found: dict[str, Any], console: Console) -> None:
     model = found["model"]
     lines = [
         f"Exported the lineage of {model['name']} version {model['version']} to {found['folder']}: "
-        f"{found['events']:,} OpenLineage events, a CycloneDX bill of materials, cards, a draft summary for the EU's AI "
-        "Act, and the rows with a Croissant description",
+        f"{found['events']:,} OpenLineage events, a CycloneDX bill of materials, cards, a draft summary for the "
+        "EU's AI Act, and the rows with a Croissant description",
         f"What lies where: {Path(found['folder']) / 'README.md'}",
     ]
     if found["agrees_with_registry"] is False:

@@ -148,7 +148,8 @@ def write_export(
 
     `on_rows` is told of every 1,024 rows; `also` may add files, with the folder and that content. Raises
     SultanaError where `check_request` does, where the place cannot be written to, the disk is full, or
-    the tables do not have what the selection names. Then nothing of the export is left; one that is killed may leave `.NAME.….partial` beside `out`.
+    the tables do not have what the selection names. Then nothing of the export is left; one that is killed may
+    leave `.NAME.….partial` beside `out`.
     """
     check_request(out, data_format)
     with written_beside(out) as temporary:

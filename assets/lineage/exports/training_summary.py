@@ -237,8 +237,8 @@ def _synthetic(
     )
     return [
         f"{totals['interpolated_slots']:,} of {totals['slots']:,} slots hold mixed rows "
-        f"({totals['interpolated_rows']:,} different rows): two instructions interpolated in the embeddings of the model in training. They have no text, "
-        "and no other AI model generated them.",
+        f"({totals['interpolated_rows']:,} different rows): two instructions interpolated in the embeddings of the "
+        "model in training. They have no text, and no other AI model generated them.",
         f"Composed by a program without an AI model (Sultana's starter corpus): {_slots(slots)} slots"
         + (f", from {_names(starter)}." if starter else "."),
         _answer("used text that an AI model generated, for instance responses distilled from one"),
