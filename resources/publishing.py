@@ -134,6 +134,8 @@ def log_training(
     for start in range(0, len(metrics), METRICS_PER_BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
     if inputs:
+        import mlflow.data  # noqa: F401 - first, for it loads lance_source itself, by its entry point
+
         from resources.lance_source import dataset_input
 
         client.log_inputs(run_id, datasets=[dataset_input(table) for table in inputs])

@@ -9,7 +9,7 @@ PACKAGES = {
     "openlineage": "openlineage-python",
     "mlcroissant": "mlcroissant",
     "cyclonedx": "cyclonedx-python-lib",
-    "jsonschema": "cyclonedx-python-lib[json-validation]",
+    "packageurl": "cyclonedx-python-lib",
 }
 
 

@@ -15,6 +15,8 @@ from assets.lineage.exports.layout import PARTS
 from assets.lineage.exports.ml_bom import ml_bom
 from assets.lineage.exports.source_files import SourceFiles, sources_of
 from assets.lineage.exports.training_summary import training_summary
+from resources.errors import SultanaError
+from resources.standards import standards
 
 SOURCES = [
     SourceFiles("one", HOSTILE, None, HOSTILE, (("a.jsonl", "f" * 64), (HOSTILE, "e" * 64))),
@@ -115,3 +117,14 @@ def test_sources_of_a_record_tell_no_path_of_this_machine() -> None:
     (split,) = sources_of({"settings": {"files": {"test": [{**one, "licence": "CC0-1.0"}]}}})
     assert (split.split, split.licence) == ("test", "CC0-1.0")
     assert sources_of({"settings": {}}) == []
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "mlcroissant", None)
+    with pytest.raises(SultanaError, match=r"mlcroissant.*pip install 'sultana\[standards\]'"), standards():
+        import mlcroissant  # noqa: F401
+    monkeypatch.setitem(sys.modules, "another", None)
+    with pytest.raises(ModuleNotFoundError), standards():
+        import another  # noqa: F401

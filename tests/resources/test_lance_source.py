@@ -1,8 +1,10 @@
 """The input tables of an MLflow run, read back by MLflow's own API."""
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,21 +22,28 @@ ROW = {
     "origins": [],
     "scores": None,
 }
+ELSEWHERE = """
+import json, sys
+import mlflow
+print(json.dumps([
+    [source.to_dict(), source.load().count_rows()]
+    for found in mlflow.get_run(sys.argv[1]).inputs.dataset_inputs
+    for source in [mlflow.data.get_source(found)]
+]))
+"""
 
 
-@pytest.fixture
-def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's registry as it is once this version of the package is installed."""
-    from mlflow.data.dataset_source_registry import _dataset_source_registry, register_dataset_source
-
+def installed(folder: Path) -> str:
+    """A Python path on which this version of the package is installed, as far as MLflow can tell."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = project["entry-points"]["mlflow.dataset_source"]
-    monkeypatch.setattr(_dataset_source_registry, "sources", list(_dataset_source_registry.sources))
-    for name, value in named.items():
-        register_dataset_source(EntryPoint(name, value, "mlflow.dataset_source").load())
+    lines = [f"{name} = {value}" for name, value in project["entry-points"]["mlflow.dataset_source"].items()]
+    package = folder / "sultana_checkout-0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: sultana-checkout\nVersion: 0\n")
+    (package / "entry_points.txt").write_text("\n".join(["[mlflow.dataset_source]", *lines, ""]))
+    return f"{PROJECT}{os.pathsep}{folder}"
 
 
-@pytest.mark.usefixtures("_registered")
 def test_inputs_of_a_run_open_the_very_version_that_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,8 +60,10 @@ def test_inputs_of_a_run_open_the_very_version_that_was_read(
         )
         for letter in "ab"
     ]
+    assert [ref.rows for ref in refs] == [1, 2]
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "weights").write_bytes(b"1")
+    path = str(tables.path("instructions"))
     tracking = Tracking(None, tmp_path / "mlflow")
     published = tracking.publish(
         name="m",
@@ -61,14 +72,7 @@ def test_inputs_of_a_run_open_the_very_version_that_was_read(
         parameters={},
         step_metrics=[],
         inputs=[
-            InputTable(
-                ref.table,
-                str(tables.path(ref.table)),
-                ref.version,
-                ref.digest,
-                ref.rows,
-                tables.open(ref).schema,
-            )
+            InputTable(ref.table, path, ref.version, ref.digest, ref.rows, tables.open(ref).schema)
             for ref in refs
         ],
         tags={},
@@ -88,11 +92,16 @@ def test_inputs_of_a_run_open_the_very_version_that_was_read(
         assert json.loads(dataset.profile) == {"num_rows": ref.rows}
         columns = {one["name"]: one for one in json.loads(dataset.schema)["mlflow_colspec"]}
         assert list(columns) == INSTRUCTIONS.schema.names
+        assert columns["instruction_id"]["required"] and not columns["task"]["required"]
         assert set(columns["messages"]["items"]["properties"]) == {"role", "content"}
-        source = mlflow.data.get_source(found)
-        assert (source.uri, source.version, source.digest) == (
-            str(tables.path("instructions")),
-            ref.version,
-            ref.digest,
-        )
-        assert source.load().count_rows() == ref.rows and ref.rows == (1 if ref is refs[0] else 2)
+
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, published.run_id],
+        env={**os.environ, "PYTHONPATH": installed(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    opened = sorted(json.loads(done.stdout.splitlines()[-1]), key=lambda one: one[1])
+    assert opened == [[{"uri": path, "version": ref.version, "digest": ref.digest}, ref.rows] for ref in refs]
