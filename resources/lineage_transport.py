@@ -59,6 +59,8 @@ def emit(events: Iterable["RunEvent"]) -> int:
                 sent += 1
         finally:
             client.close(CLOSING_SECONDS)
+    except SultanaError:
+        raise  # of what makes the events
     except Exception as error:
         # Transports raise what their libraries raise; the text of an error may hold an address with a password.
         raise SultanaError(

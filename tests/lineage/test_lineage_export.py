@@ -140,6 +140,7 @@ def test_the_bill_of_materials_is_strictly_valid_and_names_model_data_and_packag
 
     model = document["metadata"]["component"]
     assert (model["type"], model["version"]) == ("machine-learning-model", "1")
+    assert document["specVersion"] == "1.6" and document["serialNumber"].startswith("urn:uuid:")
     told_of = {one["name"].removeprefix("sultana:"): one["value"] for one in model["properties"]}
     assert told_of["lineage_manifest_sha256"] == told["manifest"]["sha256"]
     assert told_of["slots"] == str(told["totals"]["slots"])

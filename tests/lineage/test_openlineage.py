@@ -17,6 +17,7 @@ from assets.lineage.exports.openlineage_events import event_lines
 from assets.materialized import materializations
 from orchestration.lineage_events import announced, made_for_events
 from resources.definitions import Storage
+from resources.errors import SultanaError
 from resources.lineage_transport import emit, is_configured
 
 ASSETS = (raw_instructions, benchmark_splits, instructions)
@@ -193,6 +194,19 @@ def test_a_transport_that_does_not_exist_breaks_no_run(
     with dg.DagsterInstance.ephemeral() as instance:
         run = materialize(instance, tmp_path / "data", raw_instructions)
         assert run.success and "could not be sent" in logged(instance, run)
+
+
+def test_what_keeps_events_from_being_made_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENLINEAGE__TRANSPORT__TYPE", "noop")
+
+    def broken() -> Iterator[Any]:
+        raise SultanaError("The lineage is broken", "Restore the tables")
+        yield
+
+    with pytest.raises(SultanaError, match="The lineage is broken"):
+        emit(broken())
 
 
 def test_nothing_is_attached_or_sent_where_nothing_is_configured(

@@ -24,6 +24,7 @@ from packageurl import PackageURL
 from assets.lineage.audit.backward import NO_LICENCE
 from assets.lineage.exports.model_card import LIMITS
 from assets.lineage.exports.source_files import SourceFiles
+from assets.records import digest
 from resources.errors import SultanaError
 
 SPECIFICATION = SchemaVersion.V1_6
@@ -32,8 +33,6 @@ SPECIFICATION = SchemaVersion.V1_6
 MODEL, BASE, TOKENIZER, CURATED = "model", "base-model", "tokenizer", "curated-set"
 TOKENIZER_FILES = "components/tokenizer/"
 """Where a published model keeps its tokenizer."""
-
-_OURS = uuid.UUID("6f0d0a5e-6b0e-5c8e-9d3f-5b6a8f0c2a11")
 
 
 def ml_bom(
@@ -61,7 +60,6 @@ def ml_bom(
     ]
     packages = list(_packages(about["packages"]))
     bom = Bom(
-        serial_number=uuid.uuid5(_OURS, str(told["manifest"]["sha256"])),
         metadata=BomMetaData(
             timestamp=datetime.fromtimestamp(made_at, UTC),
             component=model,
@@ -84,6 +82,9 @@ def ml_bom(
     for component in document["metadata"]["component"]["components"]:
         if component["type"] == "data":
             component["data"] = [{"type": "configuration", "name": component["name"]}]
+    # Equal documents have equal numbers: the library would draw one.
+    del document["serialNumber"]
+    document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_OID, digest(document)).urn
     text = json.dumps(document, indent=1) + "\n"
     if error := JsonStrictValidator(SPECIFICATION).validate_str(text):
         raise SultanaError(f"The bill of materials is not valid: {error}", "This is a defect of Sultana")

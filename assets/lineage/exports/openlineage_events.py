@@ -5,7 +5,6 @@ table, a source file or a model, each with the version that was read or written.
 same materialization is the same event: run ids are derived, never drawn.
 """
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +45,6 @@ from openlineage.client.serde import Serde
 from openlineage.client.uuid import generate_static_uuid
 
 from assets.column_lineage import COLUMN_LINEAGE
-from assets.lineage.exports.curated import portable_name
 from assets.lineage.exports.folder import NAMING_PATHS, portable
 from assets.lineage.exports.source_files import sources_of
 
@@ -152,7 +150,7 @@ def _run_facets(made: Made, namespace: str) -> dict[str, RunFacet]:
                 for key, value in _flat(record["configuration"])
             ]
         )
-    if made.job is not None and _is_uuid(record["made_by_run"]):
+    if made.job is not None:
         facets["parent"] = parent_run.ParentRunFacet(
             run=parent_run.Run(runId=record["made_by_run"]),
             job=parent_run.Job(namespace=namespace, name=made.job),
@@ -187,8 +185,8 @@ def _inputs(made: Made, namespace: str) -> list[InputDataset]:
         ]
     if made.record["asset"] == "checkpoint":
         facts = made.record["facts"]
-        name = portable_name(str(facts["language_model_name"]))
-        known.append(_Known(f"base_models/{name}", facts["language_model"], "MODEL", {}))
+        name = f"base_models/{facts['language_model_name']}"
+        known.append(_Known(name, facts["language_model"], "MODEL", {}))
     return [
         InputDataset(
             namespace,
@@ -305,11 +303,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
