@@ -156,6 +156,17 @@ def first_made(instance: dg.DagsterInstance, made: Materialized) -> Materialized
     return found
 
 
+def made_in_step(instance: dg.DagsterInstance, run_id: str, step_key: str) -> list[Materialized]:
+    """What a step of a run recorded, in order; a step of several assets records one of each."""
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
+    return [
+        made
+        for one in records
+        if one.event_log_entry.step_key == step_key and (event := one.asset_materialization) is not None
+        for made in _recorded(event.asset_key.to_user_string(), one)
+    ]
+
+
 def made_before(instance: dg.DagsterInstance, made: Materialized) -> Materialized | None:
     """The newest earlier materialization of the same asset and partition that was not merely reused by `made`."""
     for one in every_materialization(instance, made.asset, made.partition):

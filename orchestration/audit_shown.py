@@ -91,6 +91,8 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
         console.print(
             f"Every slot with its origins: {written['file']} ({written['rows']:,} rows)", markup=False
         )
+    if page := found.get("page_file"):
+        console.print(f"The audit as a page: {page}", markup=False)
 
 
 def _story(found: Mapping[str, Any], totals: Mapping[str, Any]) -> str:

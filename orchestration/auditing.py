@@ -9,7 +9,8 @@ import dagster as dg
 from assets.lineage.audit.backward import LEDGER_ROW, Backward
 from assets.lineage.audit.influence import gains_of
 from assets.lineage.audit.lineage import tell
-from assets.lineage.audit.rows_file import checked_rows_file, write_rows_file
+from assets.lineage.audit.rows_file import ROW_FILES, checked_rows_file, write_rows_file
+from assets.lineage.report.audit_page import render_audit
 from assets.materialized import Materialized, follow
 from assets.records import EVALUATIONS
 from orchestration.chains import RegisteredLineage, lineage_of
@@ -17,28 +18,35 @@ from orchestration.instance import open_instance
 from orchestration.registered import find_registered, made_for, open_registry
 from orchestration.verifying import verify
 from resources.definitions import Storage, data_folder
+from resources.files import write_atomically
 from resources.tables import LanceTables
 from resources.text import sql_quote
+
+PAGE_FILES = (".html",)
 
 
 def audit(
     reference: str,
     rows_file: Path | None = None,
+    page_file: Path | None = None,
     *,
     verified: bool = False,
     replayed: bool = False,
     say: Any = len,
     tracking_uri: str = "",
 ) -> dict[str, Any]:
-    """Everything upstream of a registered version, as JSON values; its ledger also as a file, where one is named.
+    """Everything upstream of a registered version, as JSON values; its ledger and a page also as files, where named.
 
     `chain` holds every materialization, the checkpoint first; `totals` what `Backward.totals` counts; `manifest`
     whether the chain is still the one whose hash the model version carries; `verification`, where it was asked for,
     what `verifying.verify` found, `replay` what `replaying.replay` did; `say` is told the progress. Raises SultanaError
-    where the version is not there, a link is broken, or `rows_file` exists or ends in neither .parquet nor .jsonl.
+    where the version is not there, a link is broken, or a file exists or has another ending than .parquet or .jsonl
+    for rows, .html for the page.
     """
     if rows_file is not None:
-        rows_file = checked_rows_file(rows_file)
+        rows_file = checked_rows_file(rows_file, ROW_FILES)
+    if page_file is not None:
+        page_file = checked_rows_file(page_file, PAGE_FILES)
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     model = find_registered(tracking, reference)
     with open_instance(data_folder()) as instance:
@@ -58,6 +66,9 @@ def audit(
         if rows_file is not None:
             written = write_rows_file(rows_file, LEDGER_ROW, backward.batches())
             told["rows_file"] = {"file": str(rows_file), "rows": written}
+    if page_file is not None:
+        write_atomically(page_file, render_audit(told, lineage, lineage.signature).encode())
+        told["page_file"] = str(page_file)
     return told
 
 

@@ -35,6 +35,7 @@ _COMMANDS: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...]], ...]] = {
         (auditing.audit, auditing.AUDIT_EXAMPLES),
         (auditing.trace, auditing.TRACE_EXAMPLES),
         (auditing.prove, auditing.PROVE_EXAMPLES),
+        (using.export_lineage, using.EXPORT_LINEAGE_EXAMPLES),
     ),
     "Use it": (
         (using.generate, using.GENERATE_EXAMPLES),

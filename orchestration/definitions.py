@@ -20,28 +20,31 @@ from orchestration.asset_pages import described
 from orchestration.automation import FOLLOWING, automated
 from orchestration.checks import CHECKS
 from orchestration.jobs import JOBS
+from orchestration.lineage_events import announced
 from orchestration.model_jobs import MODEL_JOBS
 from orchestration.schedules import SCHEDULES
 from orchestration.sensors import sources_have_changed
 from orchestration.settings import RESOURCES
 
 defs = dg.Definitions(
-    assets=automated(
-        described(
-            [
-                raw_instructions,
-                benchmark_splits,
-                instructions,
-                instruction_embeddings,
-                interpolated_instructions,
-                diversity_clusters,
-                curriculum,
-                checkpoint,
-                baseline_evaluation,
-                evaluation,
-                leaderboard,
-                lineage_manifest,
-            ]
+    assets=announced(
+        automated(
+            described(
+                [
+                    raw_instructions,
+                    benchmark_splits,
+                    instructions,
+                    instruction_embeddings,
+                    interpolated_instructions,
+                    diversity_clusters,
+                    curriculum,
+                    checkpoint,
+                    baseline_evaluation,
+                    evaluation,
+                    leaderboard,
+                    lineage_manifest,
+                ]
+            )
         )
     ),
     asset_checks=CHECKS,

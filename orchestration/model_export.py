@@ -77,19 +77,9 @@ def describe(
 ) -> dict[str, Any]:
     """The content of export.json: where the model comes from, as JSON values without paths of this machine."""
     curriculum = follow(instance, checkpoint, "curriculum")
-    clusters = follow(instance, curriculum, "diversity_clusters")
     tables = storage.tables()
     identity = curriculum.record["facts"]["curriculum_id"]
-    curated = Curated(
-        tables,
-        Sources(
-            instructions=follow(instance, clusters, "instructions").table("instructions"),
-            recipes=follow(instance, clusters, "interpolated_instructions").table(),
-            clusters=clusters.table(),
-            curriculum=curriculum.table(),
-            curriculum_id=identity,
-        ),
-    )
+    curated = Curated(tables, curriculum_sources(instance, curriculum))
     counts = Counts()
     parts = {part: {"rows": _length(counts.count(part, curated.rows(part)))} for part in PARTS}
     ledger = tables.read(
@@ -137,6 +127,18 @@ def describe(
         "counts": counts.to_json(),
         "evaluation": _evaluation(instance, model),
     }
+
+
+def curriculum_sources(instance: dg.DagsterInstance, curriculum: Materialized) -> Sources:
+    """The table versions that a curriculum was made from, and its own."""
+    clusters = follow(instance, curriculum, "diversity_clusters")
+    return Sources(
+        instructions=follow(instance, clusters, "instructions").table("instructions"),
+        recipes=follow(instance, clusters, "interpolated_instructions").table(),
+        clusters=clusters.table(),
+        curriculum=curriculum.table(),
+        curriculum_id=curriculum.record["facts"]["curriculum_id"],
+    )
 
 
 def _length(rows: Iterator[Any]) -> int:

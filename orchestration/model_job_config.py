@@ -100,6 +100,15 @@ class ExportModelConfig(dg.Config):
     merge: bool = Field(default=False, description="Merge an adapter into its base model.")
 
 
+class ExportLineageConfig(dg.Config):
+    """Whose lineage is written, and where."""
+
+    model: str = Field(default="sultana", description=REFERENCE)
+    out_folder: str = Field(
+        description="Folder to write on the machine that runs; must not exist, or be empty."
+    )
+
+
 class AuditConfig(dg.Config):
     """Which version is audited, and where its rows are written."""
 
@@ -108,6 +117,10 @@ class AuditConfig(dg.Config):
         default="",
         description="File to write on the machine that runs, with every step and slot; ends in .parquet or .jsonl. "
         "Empty: none.",
+    )
+    page_file: str = Field(
+        default="",
+        description="HTML file to write on the machine that runs, which opens offline; ends in .html. Empty: none.",
     )
     verify: bool = Field(
         default=False,

@@ -16,6 +16,7 @@ from orchestration.model_job_config import (
     CompareConfig,
     DoctorConfig,
     ExportConfig,
+    ExportLineageConfig,
     ExportModelConfig,
     GenerateConfig,
     PromoteConfig,
@@ -142,6 +143,18 @@ def write_model(context: dg.OpExecutionContext, config: ExportModelConfig, regis
 
 
 @dg.op
+def write_lineage_of_version(
+    context: dg.OpExecutionContext, config: ExportLineageConfig, registry: ModelRegistry
+) -> None:
+    """Where a version comes from: OpenLineage, CycloneDX and Croissant files, cards, and the rows."""
+    from orchestration.lineage_export import export_lineage
+
+    console = _console()
+    found = export_lineage(config.model, Path(config.out_folder), console, tracking_uri=registry.tracking_uri)
+    _tell(context, console, found)
+
+
+@dg.op
 def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry: ModelRegistry) -> None:
     """What went into a version: its chain, sources, licences, tasks and most used rows."""
     from orchestration.audit_shown import show_audit
@@ -152,6 +165,7 @@ def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry:
     found = audit(
         config.model,
         rows,
+        Path(config.page_file) if config.page_file else None,
         verified=config.verify,
         replayed=config.replay,
         say=context.log.info,
@@ -237,5 +251,6 @@ MODEL_JOBS = [
     _job(ask_version, "ask_model", "generate"),
     _job(write_curated_set, "export_instructions", "export"),
     _job(write_model, "export_model", "export-model"),
+    _job(write_lineage_of_version, "export_lineage_of_model", "export-lineage"),
     _job(examine_machine, "examine_this_machine", "doctor"),
 ]

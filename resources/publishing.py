@@ -14,6 +14,7 @@ from resources.mlflow_store import exists_already
 from resources.model_flavor import MODEL_META
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
@@ -23,20 +24,20 @@ MANIFEST_TAG = "sultana.manifest_sha256"
 PARAMETERS_FILE = "parameters.json"
 # MLflow's limits: longer values it cuts or refuses, larger batches it refuses.
 LONGEST_PARAMETER = 6000
-_LONGEST_DATASET_DIGEST = 36
 _PARAMETERS_PER_BATCH = 100
 METRICS_PER_BATCH = 1000
 
 
 @dataclass(frozen=True)
 class InputTable:
-    """A table version that a model was made from; `digest` is that of its content."""
+    """A table version that a model was made from; `digest` is that of its content, `schema` its columns."""
 
     name: str
     uri: str
     version: int
     digest: str
     rows: int
+    schema: "pa.Schema | None" = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def log_training(
     artifacts: Mapping[str, bytes],
 ) -> None:
     """Log parameters, metrics, inputs and artifacts. Logging the same again changes nothing."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+    from mlflow.entities import Metric, Param
 
     run_id = run.info.run_id
     texts = {
@@ -139,24 +140,11 @@ def log_training(
     for start in range(0, len(metrics), METRICS_PER_BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_BATCH])
     if inputs:
-        client.log_inputs(
-            run_id,
-            datasets=[
-                DatasetInput(
-                    Dataset(
-                        name=table.name,
-                        digest=table.digest[:_LONGEST_DATASET_DIGEST],
-                        source_type="lance",
-                        source=json.dumps(
-                            {"uri": table.uri, "version": table.version, "digest": table.digest}
-                        ),
-                        profile=json.dumps({"num_rows": table.rows}),
-                    ),
-                    tags=[InputTag("mlflow.data.context", "training")],
-                )
-                for table in inputs
-            ],
-        )
+        import mlflow.data  # noqa: F401 - first, for it loads lance_source itself, by its entry point
+
+        from resources.lance_source import dataset_input
+
+        client.log_inputs(run_id, datasets=[dataset_input(table) for table in inputs])
     log_artifacts(client, run_id, artifacts)
 
 

@@ -243,6 +243,11 @@ class Tracking:
             for tag, value in tags.items():
                 client.set_model_version_tag(name, str(version), tag, str(value))
 
+    def describe_version(self, name: str, version: int, text: str) -> None:
+        """Set what the registry's page says of a version, in Markdown."""
+        with self.client() as client:
+            client.update_model_version(name, str(version), text)
+
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Verify the version, then let the alias point to it."""
         check_alias(alias)

@@ -188,6 +188,13 @@ def _sources(stage: Stage) -> dict[str, Materialized]:
 def _inputs(stage: Stage, sources: Mapping[str, Materialized]) -> list[InputTable]:
     refs = {name: made.table() for name, made in sources.items()}
     return [
-        InputTable(name, str(stage.tables.path(ref.table)), ref.version, ref.digest, ref.rows)
+        InputTable(
+            name,
+            str(stage.tables.path(ref.table)),
+            ref.version,
+            ref.digest,
+            ref.rows,
+            stage.tables.schema(ref),
+        )
         for name, ref in refs.items()
     ]

@@ -4,9 +4,11 @@ import functools
 
 import dagster as dg
 
-from assets.lineage.audit.lineage import read_lineage
+from assets.lineage.audit.lineage import read_lineage, tell
 from assets.lineage.config import LineageConfig
 from assets.lineage.manifest import ARTIFACT, MANIFEST_TAG, Chain, manifest_bytes, walk
+from assets.lineage.report.audit_page import ARTIFACT as PAGE
+from assets.lineage.report.audit_page import render_audit
 from assets.lineage.signing import SIGNATURE_TAG, SIGNED_BY_TAG, check_signing_key, sign
 from assets.materialization import OWNER, begin
 from assets.materialized import first_made, record_at
@@ -58,12 +60,20 @@ def lineage_manifest(
     file = storage.path("lineage") / f"{model['model']}-version-{model['version']}.json"
     write_atomically(file, content)
     tracking = registry.open(storage)
-    tracking.log_artifacts(model["mlflow_run_id"], {ARTIFACT: content})
     signature = sign(sha256)
+    told = {**tell(lineage, ()), "totals": lineage.backward.totals()}
+    page = render_audit(told, lineage, signature).encode()
+    tracking.log_artifacts(model["mlflow_run_id"], {ARTIFACT: content, PAGE: page})
     tags = {MANIFEST_TAG: sha256}
     if signature is not None:
         tags |= {SIGNATURE_TAG: signature["signature"], SIGNED_BY_TAG: signature["public_key"]}
     tracking.set_version_tags(model["model"], model["version"], tags)
+    tracking.describe_version(
+        model["model"],
+        model["version"],
+        f"What it was trained on, and by what: `{PAGE}` among the artifacts of run {model['mlflow_run_id']}. "
+        f"SHA-256 of its lineage manifest: `{sha256}`.",
+    )
     return stage.result(
         [],
         {

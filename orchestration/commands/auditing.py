@@ -11,6 +11,7 @@ from orchestration.console import drawn_progress
 AUDIT_EXAMPLES = (
     "sultana audit sultana@champion",
     "sultana audit sultana/3 --rows rows.parquet",
+    "sultana audit sultana/3 --verify --page audit.html",
     "sultana audit sultana/3 --verify --replay",
     "sultana audit sultana --json | jq '.totals.sources'",
 )
@@ -28,6 +29,10 @@ def audit(
         typer.Option(
             help="Also write every step and slot with its row, parents and origins: .parquet or .jsonl."
         ),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Also write the audit as one HTML file that opens offline: .html."),
     ] = None,
     verify: Annotated[
         bool,
@@ -55,7 +60,9 @@ def audit(
 
     with explained(as_json=as_json) as console:
         with drawn_progress(console):
-            found = audit_version(model, rows, verified=verify, replayed=replay, tracking_uri=tracking_uri)
+            found = audit_version(
+                model, rows, page, verified=verify, replayed=replay, tracking_uri=tracking_uri
+            )
         if not as_json:
             show_audit(found, console)
     answer(found, as_json)

@@ -1,4 +1,4 @@
-"""Commands that use or carry away what was made: `generate`, `export` and `export-model`."""
+"""Commands that use or carry away what was made: `generate`, `export`, `export-model` and `export-lineage`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +20,10 @@ EXPORT_EXAMPLES = (
     "sultana export curriculum --strategy raise --seed 0 --format parquet",
 )
 EXPORT_MODEL_EXAMPLES = ("sultana export-model sultana adapter", "sultana export-model sultana whole --merge")
+EXPORT_LINEAGE_EXAMPLES = (
+    "sultana export-lineage sultana@champion lineage",
+    "sultana export-lineage sultana/3 lineage --json | jq .files",
+)
 
 
 def generate(
@@ -84,3 +88,17 @@ def export_model(
     with explained(NOTHING_EXPORTED, as_json=as_json) as console:
         about = export_registered(model, out_folder, console, merge=merge, tracking_uri=tracking_uri)
     answer(about, as_json)
+
+
+def export_lineage(
+    model: Reference, out_folder: OutFolder, as_json: AsJson = False, tracking_uri: TrackingUri = ""
+) -> None:
+    """Write where a version comes from, in the formats of others: OpenLineage, CycloneDX, Croissant, cards.
+
+    With the rows that it was trained on, and a draft of the summary of training content that the EU's AI Act asks for.
+    """
+    from orchestration.lineage_export import export_lineage as export_version
+
+    with explained(NOTHING_EXPORTED, as_json=as_json) as console:
+        found = export_version(model, out_folder, console, tracking_uri=tracking_uri)
+    answer(found, as_json)

@@ -157,7 +157,11 @@ def test_what_nobody_knows_is_said(data: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("rows.csv", "ends in neither"), ("there.jsonl", "exists already"), ("no/rows.jsonl", "does not exist")],
+    [
+        ("rows.csv", "does not end in .parquet or .jsonl"),
+        ("there.jsonl", "exists already"),
+        ("no/rows.jsonl", "does not exist"),
+    ],
 )
 def test_a_file_that_cannot_be_written_is_refused_first(
     data: Path, tmp_path: Path, name: str, told: str

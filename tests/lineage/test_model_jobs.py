@@ -38,7 +38,7 @@ def test_every_command_has_its_job() -> None:
     # `run` is "Materialize", `status` is what the UI shows, and `ui` is the UI.
     assert commands == {
         *("compare", "report", "promote", "rollback", "generate", "export", "export-model", "doctor"),
-        *("audit", "trace"),
+        *("audit", "trace", "export-lineage"),
     }
 
 
@@ -71,6 +71,10 @@ def test_the_other_jobs(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     assert (tmp_path / "rows" / "README.md").is_file()
     assert run(instance, "export_model", model="sultana/1", out_folder=str(tmp_path / "model"))["model"]
     assert (tmp_path / "model" / "adapter_config.json").is_file()
+    told = run(instance, "export_lineage_of_model", model="sultana/1", out_folder=str(tmp_path / "lineage"))
+    assert set(told["files"]) < {
+        str(one.relative_to(tmp_path / "lineage")) for one in (tmp_path / "lineage").rglob("*")
+    }
     asked = run(instance, "ask_model", model="sultana/1", prompt="Name a colour.", maximum_new_tokens=3)
     assert asked["prompt"] == "Name a colour." and isinstance(asked["reply"], str)
     assert run(instance, "examine_this_machine", port=4399)["data_folder"] == os.environ["SULTANA_DATA"]

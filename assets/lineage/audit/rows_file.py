@@ -1,7 +1,7 @@
 """Rows of an audit or a comparison as a file: Parquet or JSON Lines, written whole or not at all."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import orjson
@@ -12,12 +12,12 @@ from resources.errors import SultanaError
 ROW_FILES = (".parquet", ".jsonl")
 
 
-def checked_rows_file(file: Path) -> Path:
-    """`file` as an absolute path. Raises SultanaError where it ends in none of ROW_FILES, exists, or has no folder."""
+def checked_rows_file(file: Path, endings: Sequence[str] = ROW_FILES) -> Path:
+    """`file` as an absolute path. Raises SultanaError where it ends in none of `endings`, exists, or has no folder."""
     file = file.expanduser().resolve()
-    if file.suffix not in ROW_FILES:
+    if file.suffix not in endings:
         raise SultanaError(
-            f"{file} ends in neither {' nor '.join(ROW_FILES)}", "Name a file such as rows.parquet"
+            f"{file} does not end in {' or '.join(endings)}", f"Name a file such as audit{endings[0]}"
         )
     if file.exists():
         raise SultanaError(

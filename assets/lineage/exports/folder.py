@@ -67,8 +67,8 @@ class Description:
             "packages": {"python": root["environment"]["python"], **root["environment"]["packages"]},
             "sultana": dict(self.sultana),
         }
-        portable: dict[str, Any] = _portable(found)
-        return portable
+        told: dict[str, Any] = portable(found)
+        return told
 
 
 def _materialization(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,11 +81,12 @@ def _materialization(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _portable(value: Any) -> Any:
+def portable(value: Any) -> Any:
+    """A JSON value without paths of this machine: of each, its last part."""
     if isinstance(value, Mapping):
-        return {name: _portable(one) for name, one in value.items()}
+        return {name: portable(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_portable(one) for one in value]
+        return [portable(one) for one in value]
     return portable_name(value) if isinstance(value, str) else value
 
 
@@ -141,16 +142,18 @@ def write_export(
     description: Description,
     data_format: str,
     on_rows: Callable[[int], object] = lambda count: None,
+    also: Callable[[Path, Mapping[str, Any]], object] = lambda folder, about: None,
 ) -> dict[str, Any]:
     """Write the folder `out`, which must not exist or be empty; returns the content of its export.json.
 
-    `on_rows` is told of every 1,024 rows. Raises SultanaError where `check_request` does, where the place
-    cannot be written to, the disk is full, or the tables do not have what the selection names. Then nothing
-    of the export is left; one that is killed may leave `.NAME.….partial` beside `out`.
+    `on_rows` is told of every 1,024 rows; `also` may add files, with the folder and that content. Raises
+    SultanaError where `check_request` does, where the place cannot be written to, the disk is full, or
+    the tables do not have what the selection names. Then nothing of the export is left; one that is killed may
+    leave `.NAME.….partial` beside `out`.
     """
     check_request(out, data_format)
     with written_beside(out) as temporary:
-        return _write(temporary, curated, description, data_format, on_rows)
+        return _write(temporary, curated, description, data_format, on_rows, also)
 
 
 @contextlib.contextmanager
@@ -184,6 +187,7 @@ def _write(
     description: Description,
     data_format: str,
     on_rows: Callable[[int], object],
+    also: Callable[[Path, Mapping[str, Any]], object],
 ) -> dict[str, Any]:
     counts = Counts()
     parts = {}
@@ -206,6 +210,7 @@ def _write(
     (folder / "loader").mkdir()
     for name, source in loader_files().items():
         (folder / "loader" / name).write_text(source, encoding="utf-8")
+    also(folder, about)
     _write_json(folder / DIGESTS, {"format": FORMAT, "files": folder_manifest(folder)})
     return about
 

@@ -5,11 +5,9 @@ both. The template escapes whatever it is given; only the figures, which are dra
 """
 
 import base64
-import functools
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from assets.evaluation.leaderboard import BASE
 from assets.evaluation.paired import LOWER_IS_BETTER, BenchmarkStanding, Difference
@@ -18,17 +16,11 @@ from assets.lineage.exports.dataset_card import flat_settings
 from assets.lineage.exports.model_card import LIMITS, SHOWN_SETTINGS, STARTER
 from assets.lineage.report import figures
 from assets.lineage.report.facts import ReportFacts
-from resources.text import escape_lines
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from assets.lineage.report.template import commit_of, drawing, template
 
 TEMPLATE = "report.html.jinja"
 MOST_NAMES = 40
 """Lines of a table of counts."""
-
-LONGEST_TEXT = 1500
-"""Characters of a text from rows that are shown."""
 
 
 def render_report(facts: ReportFacts) -> str:
@@ -36,36 +28,35 @@ def render_report(facts: ReportFacts) -> str:
     about = facts.about
     model = about["model"]
     sources = _counts(about, "source")
-    return (
-        _environment()
-        .get_template(TEMPLATE)
-        .render(
-            about=about,
-            facts=facts,
-            title=f"{model['name']} version {model['version']}",
-            trained_on=datetime.fromtimestamp(facts.trained_at, UTC).strftime("%d %B %Y, %H:%M UTC"),
-            places=sum(about["slots"].values()),
-            headline=_headline(facts),
-            scores=_scores(about),
-            comparisons=list(_comparisons(facts)),
-            by_question=_by_question(facts),
-            chosen=figures.chosen_figure(facts.ledger, facts.tasks) if facts.ledger.num_rows else None,
-            losses=figures.loss_figure(facts.curves),
-            learning_rate=figures.learning_rate_figure(facts.curves),
-            sources=sources,
-            starter=sum(rows for name, rows in sources if (name or "").startswith(STARTER)),
-            licences=list(licences(about).items()),
-            tasks=_counts(about, "task"),
-            pictures=[(name, _picture(found)) for name, found in facts.pictures.items()],
-            settings=[
-                (one["asset"], [(str(name).strip("`"), value) for name, value in flat_settings(found)])
-                for one in about["materializations"]
-                if one["asset"] in SHOWN_SETTINGS and (found := one["configuration"])
-            ],
-            tables=list(_tables(about)),
-            limits=LIMITS,
-            most_names=MOST_NAMES,
-        )
+    return template(
+        TEMPLATE,
+        {"number": _number, "interval": _interval, "drawing": drawing, "commit": commit_of},
+    ).render(
+        about=about,
+        facts=facts,
+        title=f"{model['name']} version {model['version']}",
+        trained_on=datetime.fromtimestamp(facts.trained_at, UTC).strftime("%d %B %Y, %H:%M UTC"),
+        places=sum(about["slots"].values()),
+        headline=_headline(facts),
+        scores=_scores(about),
+        comparisons=list(_comparisons(facts)),
+        by_question=_by_question(facts),
+        chosen=figures.chosen_figure(facts.ledger, facts.tasks) if facts.ledger.num_rows else None,
+        losses=figures.loss_figure(facts.curves),
+        learning_rate=figures.learning_rate_figure(facts.curves),
+        sources=sources,
+        starter=sum(rows for name, rows in sources if (name or "").startswith(STARTER)),
+        licences=list(licences(about).items()),
+        tasks=_counts(about, "task"),
+        pictures=[(name, _picture(found)) for name, found in facts.pictures.items()],
+        settings=[
+            (one["asset"], [(str(name).strip("`"), value) for name, value in flat_settings(found)])
+            for one in about["materializations"]
+            if one["asset"] in SHOWN_SETTINGS and (found := one["configuration"])
+        ],
+        tables=list(_tables(about)),
+        limits=LIMITS,
+        most_names=MOST_NAMES,
     )
 
 
@@ -129,7 +120,7 @@ def _comparisons(facts: ReportFacts) -> Iterator[dict[str, Any]]:
                 "benchmark": key[0],
                 "metric": key[1],
                 "lower_is_better": key[1] in LOWER_IS_BETTER,
-                "figure": _drawing(figures.differences_figure(found, own, *key)),
+                "figure": drawing(figures.differences_figure(found, own, *key)),
             }
 
 
@@ -157,20 +148,8 @@ def _tables(about: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     **ref,
                     "asset": one["asset"],
                     "code_version": one["code_version"],
-                    "commit": _commit(one),
+                    "commit": commit_of(one),
                 }
-
-
-def _commit(made: Mapping[str, Any]) -> str:
-    if not made["git_commit"]:
-        return "unknown"
-    return made["git_commit"][:12] + ("-dirty" if made["git_dirty"] else "")
-
-
-def _drawing(figure: str | None) -> Any:
-    from markupsafe import Markup
-
-    return None if figure is None else Markup(figure)
 
 
 def _picture(encoded: str) -> Any:
@@ -178,23 +157,6 @@ def _picture(encoded: str) -> Any:
     from markupsafe import Markup
 
     return Markup(base64.b64encode(base64.b64decode(encoded, validate=True)).decode())
-
-
-@functools.cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Control and direction characters are spelt out, then the rest is escaped for HTML.
-        finalize=lambda value: escape_lines(value, LONGEST_TEXT) if type(value) is str else value,
-    )
-    environment.filters |= {"number": _number, "interval": _interval, "drawing": _drawing, "commit": _commit}
-    return environment
 
 
 def _number(value: float | None) -> str:
