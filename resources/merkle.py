@@ -13,6 +13,7 @@ The topmost node of an empty set is 32 zeros. The bytes in front keep leaves, no
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from resources.row_hashes import HASH_FIELD
 
 FAN_OUT = 16
 _WIDTH = 32
+_AT_ONCE = FAN_OUT << 14  # leaves that are brought into order at once
 Bytes = NDArray[np.uint8]
 
 
@@ -41,8 +43,7 @@ class MerkleTree:
     @property
     def root(self) -> str:
         """64 hexadecimal digits."""
-        top = self.levels[-1].tobytes() if self.levels else bytes(_WIDTH)
-        return hashlib.sha256(b"\x02" + len(self.leaves).to_bytes(8, "big") + top).hexdigest()
+        return _root(len(self.leaves), self.levels)
 
     def proof(self, key_hash: bytes) -> dict[str, Any]:
         """What shows that a key is among the leaves, or is not, as JSON values.
@@ -92,29 +93,55 @@ def merkle_tree(keys: pa.FixedSizeBinaryArray, values: pa.FixedSizeBinaryArray) 
 
     Both binary(32) (n,) without nulls: the hashes of the keys, all different, and of their values.
     """
-    pairs = np.concatenate([_matrix(keys), _matrix(values)], axis=1)
-    # Sorted by the first eight bytes; the few that share them are put in order by the rest.
+    pairs = _pairs([keys], [values])
+    leaves = pairs[_order(pairs)]
+    return MerkleTree(leaves, tuple(_levels(_nodes(leaves, b"\x00"))))
+
+
+def merkle_root(keys: Sequence[pa.FixedSizeBinaryArray], values: Sequence[pa.FixedSizeBinaryArray]) -> str:
+    """The root of the tree over the leaves of all chunks: 64 hexadecimal digits. Holds about 80 bytes a leaf."""
+    pairs = _pairs(keys, values)
+    order = _order(pairs)
+    lowest = [
+        _nodes(pairs[order[start : start + _AT_ONCE]], b"\x00") for start in range(0, len(order), _AT_ONCE)
+    ]
+    levels = _levels(np.concatenate(lowest)) if lowest else []
+    return _root(len(pairs), levels)
+
+
+def _pairs(keys: Sequence[pa.FixedSizeBinaryArray], values: Sequence[pa.FixedSizeBinaryArray]) -> Bytes:
+    pairs = np.empty((sum(len(chunk) for chunk in keys), 2 * _WIDTH), np.uint8)
+    for half, chunks in ((slice(0, _WIDTH), keys), (slice(_WIDTH, None), values)):
+        start = 0
+        for chunk in chunks:
+            pairs[start : start + len(chunk), half] = _matrix(chunk)
+            start += len(chunk)
+    return pairs
+
+
+def _order(pairs: Bytes) -> NDArray[np.int64]:
+    """Places of the leaves by their keys: by the first eight bytes, and the few that share them by the rest."""
     first = np.ascontiguousarray(pairs[:, :8]).view(">u8").ravel().astype(np.uint64)
     order = np.argsort(first, kind="stable")
     first = first[order]
     same = np.flatnonzero(first[1:] == first[:-1])
-    if len(same):
-        for start in np.unique(np.searchsorted(first, first[same])):
-            end = int(np.searchsorted(first, first[start], side="right"))
-            order[start:end] = sorted(order[start:end], key=lambda at: pairs[at, :_WIDTH].tobytes())
-    leaves = pairs[order]
-    levels: list[Bytes] = []
-    below, mark = leaves, b"\x00"
-    while len(leaves) and (len(below) > 1 or not levels):
-        below = _nodes(below, mark)
-        levels.append(below)
-        mark = b"\x01"
-    return MerkleTree(leaves, tuple(levels))
+    for start in np.unique(np.searchsorted(first, first[same])).tolist():
+        end = int(np.searchsorted(first, first[start], side="right"))
+        order[start:end] = sorted(order[start:end], key=lambda at: pairs[at, :_WIDTH].tobytes())
+    return order
 
 
-def merkle_root(keys: pa.FixedSizeBinaryArray, values: pa.FixedSizeBinaryArray) -> str:
-    """The root of `merkle_tree`: 64 hexadecimal digits."""
-    return merkle_tree(keys, values).root
+def _levels(lowest: Bytes) -> list[Bytes]:
+    """The nodes of all levels, from the lowest to the topmost node."""
+    levels = [lowest] if len(lowest) else []
+    while levels and len(levels[-1]) > 1:
+        levels.append(_nodes(levels[-1], b"\x01"))
+    return levels
+
+
+def _root(count: int, levels: Sequence[Bytes]) -> str:
+    top = levels[-1].tobytes() if levels else bytes(_WIDTH)
+    return hashlib.sha256(b"\x02" + count.to_bytes(8, "big") + top).hexdigest()
 
 
 def _nodes(below: Bytes, mark: bytes) -> Bytes:

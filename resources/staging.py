@@ -31,16 +31,7 @@ class Staged:
 
     def root(self) -> str:
         """The Merkle root over the rows: what identifies the version's content."""
-        return rows_root(self.keys, self.hashes)
-
-
-def rows_root(keys: pa.ChunkedArray, hashes: pa.ChunkedArray) -> str:
-    """The Merkle root over rows: keys, texts (n,), and the rows' hashes, binary(32) (n,); all keys are different."""
-    hashed = [hash_values(chunk) for chunk in keys.chunks]
-    return merkle_root(
-        pa.chunked_array(hashed, HASH_FIELD.type).combine_chunks(),
-        pa.chunked_array(hashes.chunks, HASH_FIELD.type).combine_chunks(),
-    )
+        return merkle_root([hash_values(chunk) for chunk in self.keys.chunks], self.hashes.chunks)
 
 
 def stage_stream(

@@ -16,8 +16,8 @@ from resources import lance_folder
 from resources.commits import Commit
 from resources.errors import SultanaError
 from resources.findings import Finding
-from resources.row_hashes import HASH_FIELD, ROW_HASH, hash_rows
-from resources.staging import rows_root
+from resources.merkle import merkle_root
+from resources.row_hashes import ROW_HASH, hash_rows, hash_values
 from resources.table_files import changed_files
 from resources.tables import LanceTables, TableRef
 from resources.text import escape_terminal
@@ -82,7 +82,7 @@ def verify_version(
     wrong: list[str] = []
     for batch in dataset.to_batches(batch_size=_BATCH):
         own = hash_rows(batch, columns)
-        keys.append(batch[commit.key])
+        keys.append(hash_values(batch[commit.key]))
         hashes.append(own)
         if not own.equals(batch[ROW_HASH]):
             wrong += batch[commit.key].filter(pc.not_equal(own, batch[ROW_HASH])).to_pylist()
@@ -92,11 +92,7 @@ def verify_version(
         problem(f"{len(wrong):,} rows do not have the content that they had when written: {_some(wrong)}")
     if found.rows != commit.rows:
         problem(f"it has {found.rows:,} rows; {commit.rows:,} were written")
-    root = rows_root(
-        pa.chunked_array(keys, dataset.schema.field(commit.key).type),
-        pa.chunked_array(hashes, HASH_FIELD.type),
-    )
-    if root != ref.digest and not found.problems:
+    if merkle_root(keys, hashes) != ref.digest and not found.problems:
         problem("its rows were exchanged, added or removed: they do not give the digest that was recorded")
     return found
 

@@ -130,6 +130,7 @@ def checkpoint(
             "dagster.run_id": context.run_id,
             "dagster.asset_key": "checkpoint",
             "dagster.partition": str(stage.partition),
+            "dagster.data_version": stage.data_version(weights_sha256),
             "sultana.inputs_digest": stage.inputs_digest,
         },
         aliases=[f"{strategy}-seed-{seed}", CANDIDATE],

@@ -17,8 +17,11 @@ from assets.lineage.audit.backward import LEDGER_ROW, Backward
 from assets.lineage.audit.forward import Snapshot, choices, fate, find_origins, mixes, parse
 from assets.lineage.audit.influence import gains_of
 from assets.lineage.audit.rows_file import write_rows_file
+from assets.lineage.training_set import training_set
 from assets.selection.realised import FACT, measured_losses
+from resources.files import sha256_file
 from resources.memory import peak_mebibytes, restart_peak
+from resources.table_verification import verify_version
 from resources.tables import LanceTables, TableRef
 from tests.benchmarks.audit_tables import STEP_ROWS, ids
 
@@ -62,10 +65,41 @@ def trace(world: Mapping[str, Any]) -> dict[str, Any]:
     return {"origins": len(found), "mixes": len(mixed), "slots": len(chosen)}
 
 
+def verify(world: Mapping[str, Any]) -> dict[str, Any]:
+    """Every hash of every table of the world, from stored bytes."""
+    tables = LanceTables(Path(world["tables"]))
+    found = [verify_version(tables, TableRef.from_json(ref)) for ref in world["refs"].values()]
+    problems = [one.problem for table in found for one in table.problems]
+    if problems:
+        raise AssertionError(problems)
+    return {"rows": sum(one.rows for one in found), "bytes": sum(one.size for one in found)}
+
+
+def floor(world: Mapping[str, Any]) -> dict[str, Any]:
+    """SHA-256 of the same files and nothing else: what no verification can be quicker than."""
+    size = 0
+    for file in sorted(Path(world["tables"]).rglob("*.lance")):
+        if file.is_file():
+            size += file.stat().st_size
+            sha256_file(file)
+    return {"bytes": size}
+
+
+def prove(world: Mapping[str, Any]) -> dict[str, Any]:
+    """The training set of the ledger, its root, and the proof of one row."""
+    backward = backward_of(world)
+    found = training_set(backward.tables, backward.curriculum, backward.curriculum_id, backward.recipes)
+    proof = found.proof(found.ids[0].as_py(), "{}", None)
+    return {"instructions": len(found.ids), "proof_bytes": len(json.dumps(proof))}
+
+
 WHAT: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "totals": totals,
     "rows": rows,
     "trace": trace,
+    "prove": prove,
+    "verify": verify,
+    "floor": floor,
 }
 
 
