@@ -71,8 +71,7 @@ def test_inputs_of_a_run_open_the_very_version_that_was_read(
         parameters={},
         step_metrics=[],
         inputs=[
-            InputTable(ref.table, path, ref.version, ref.digest, ref.rows, tables.open(ref).schema)
-            for ref in refs
+            InputTable(ref.table, path, ref.version, ref.digest, ref.rows, tables.schema(ref)) for ref in refs
         ],
         tags={},
         aliases=[],
@@ -81,7 +80,11 @@ def test_inputs_of_a_run_open_the_very_version_that_was_read(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
         inputs = mlflow.get_run(published.run_id).inputs.dataset_inputs
     assert {one.tags[0].value for one in inputs} == {"training"}
-    for ref, found in zip(refs, sorted(inputs, key=lambda one: one.dataset.digest), strict=True):
+    for ref, found in zip(
+        sorted(refs, key=lambda one: one.digest),
+        sorted(inputs, key=lambda one: one.dataset.digest),
+        strict=True,
+    ):
         dataset = found.dataset
         assert (dataset.name, dataset.digest, dataset.source_type) == (
             "instructions",
