@@ -109,7 +109,16 @@ class AuditConfig(dg.Config):
 class TraceConfig(dg.Config):
     """Which row is followed."""
 
-    row: str = Field(description="Id of a row, an origin or a mix; or FILE:LINE, lines counted from 1.")
+    row: str = Field(
+        default="", description="Id of a row, an origin or a mix; or FILE:LINE, lines counted from 1."
+    )
+    text: str = Field(
+        default="",
+        description="Instead of row: text of a prompt, a response or a message, or a whole row as JSON.",
+    )
+    match: int = Field(
+        default=0, ge=0, description="With text: follow the match of this number. 0: the best exact one."
+    )
 
 
 class DoctorConfig(dg.Config):

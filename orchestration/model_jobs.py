@@ -156,10 +156,16 @@ def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry:
 def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry: ModelRegistry) -> None:
     """Where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it."""
     from orchestration.audit_shown import show_trace
+    from orchestration.text_tracing import trace_text
     from orchestration.tracing import trace
 
+    if bool(config.row) == bool(config.text):
+        raise SultanaError("Either a row or a text is traced", "Fill in one of the settings row and text")
     console = _console()
-    found = trace(config.row, registry.tracking_uri)
+    if config.row:
+        found = trace(config.row, registry.tracking_uri)
+    else:
+        found = trace_text(config.text, config.match, registry.tracking_uri)
     show_trace(found, console)
     _tell(context, console, found)
 

@@ -1,7 +1,7 @@
 """The one door for Lance writes, and reads at a fixed version.
 
 A write is: writer lock -> drop heads that cannot be read -> rows to disk, keys checked -> fence ->
-Lance commit (carrying the idempotency key) -> tag -> sync of the file system -> row in the commit log.
+Lance commit (carrying the idempotency key) -> indices -> tag -> sync of the file system -> row in the commit log.
 Only the last step makes the version count. A kill before the Lance commit leaves nothing; a kill
 between the two leaves a version that the same write, run again, adopts by its idempotency key.
 Readers open the version they were given, never "the newest".
@@ -21,6 +21,7 @@ from resources.errors import SultanaError
 from resources.files import disk_full_explained, exclusive_lock, sync_filesystem
 from resources.findings import Finding
 from resources.staging import stage_stream, stage_upsert
+from resources.table_indices import make_indices
 from resources.text import check_name
 from resources.time_limit import within_time
 
@@ -47,6 +48,14 @@ class Record(Protocol):
     @property
     def schema(self) -> pa.Schema:
         """The columns."""
+
+    @property
+    def indexed(self) -> tuple[str, ...]:
+        """Columns that rows are looked up by."""
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Columns of text that is searched by its words."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,7 @@ class LanceTables:
             if mode == "upsert" or adopted is not None:
                 keys = lance_folder.read_keys(dataset, record.key)
                 lance_folder.check_unique(keys, record.key, record.table)
+            dataset = make_indices(dataset, folder, record, self._fence)
             return self._acknowledge(record, dataset, stored_digest, provenance)
 
     def read(
