@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.lineage.audit.forward import Asked, Snapshot, choices, fate, find_origins, mixes, parse
+from assets.lineage.audit.forward import Asked, Snapshot, choices, fate, find_origins, mixes, parents, parse
 from assets.materialized import Materialized, every_materialization
 from orchestration.instance import open_instance
 from orchestration.registered import open_registry
@@ -86,9 +86,13 @@ def follow_row(traces: Traces, asked: Asked) -> dict[str, Any] | None:
     ids = {row["kept_as"] or row["instruction_id"] for row in origins} - {None}
     if not ids and asked.row_id is not None:
         ids = {asked.row_id}
-    found = {row["recipe_id"]: row for ref in traces.recipes() for row in mixes(tables, ref, ids)}
+    recipes = traces.recipes()
+    found = {row["recipe_id"]: row for ref in recipes for row in mixes(tables, ref, ids)}
+    sides: list[dict[str, Any]] = []
+    if asked.row_id is not None and not origins:
+        sides = next(filter(None, (parents(tables, ref, asked.row_id) for ref in recipes)), [])
     chosen = choices(tables, ids | found.keys())
-    if not origins and not found and not chosen:
+    if not origins and not found and not sides and not chosen:
         return None
     curricula = {
         made.record["facts"]["curriculum_id"]: made
@@ -100,7 +104,7 @@ def follow_row(traces: Traces, asked: Asked) -> dict[str, Any] | None:
         row.update(_chosen_by(curricula.get(row["curriculum_id"])))
     return {
         "origins": origins,
-        "mixes": sorted(found.values(), key=lambda row: str(row["recipe_id"])),
+        "mixes": [*sides, *sorted(found.values(), key=lambda row: str(row["recipe_id"]))],
         "chosen": chosen,
         "models": list(_models(traces, chosen)),
     }

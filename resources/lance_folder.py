@@ -5,7 +5,7 @@ Lance's file layout appears in this module only. No function here takes a lock o
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +117,15 @@ def tag_version(folder: Path, dataset: "LanceDataset", stem: str) -> str:
         f"The tag {stem}-v{dataset.version} of {folder} belongs to another version",
         "Somebody moved it: run `sultana doctor`, then delete the tag",
     )
+
+
+def remove_tags(folder: Path, versions: Collection[int]) -> None:
+    """Remove every tag of these versions, durably: a clean-up may take them then."""
+    for name, tagged in tags(folder).items():
+        if tagged in versions:
+            _tag_path(folder, name).unlink()
+    if (folder / "_refs" / "tags").is_dir():
+        sync_path(folder / "_refs" / "tags")
 
 
 def declare_key(schema: pa.Schema, key: str) -> pa.Schema:

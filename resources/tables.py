@@ -20,6 +20,7 @@ from resources.commits import Commit, CommitLog
 from resources.errors import SultanaError
 from resources.files import disk_full_explained, exclusive_lock, sync_filesystem
 from resources.findings import Finding
+from resources.reclaimed import reclaimed
 from resources.staging import stage_stream, stage_upsert
 from resources.table_indices import make_indices
 from resources.text import check_name
@@ -118,6 +119,10 @@ class LanceTables:
         """The folder of a table."""
         return self.root / f"{check_name(table, 'Table')}.lance"
 
+    def lock(self, table: str) -> Path:
+        """The file that is locked by whoever writes the table."""
+        return self.root / ".locks" / f"{check_name(table, 'Table')}.lock"
+
     def write(
         self,
         record: Record,
@@ -139,8 +144,10 @@ class LanceTables:
         schema, a key repeats, the disk is full, the lock is held too long, or the fence is closed.
         """
         folder = self.path(record.table)
-        lock = self.root / ".locks" / f"{record.table}.lock"
-        with disk_full_explained(self.root), exclusive_lock(lock, self._lock_timeout):
+        with (
+            disk_full_explained(self.root),
+            exclusive_lock(self.lock(record.table), self._lock_timeout),
+        ):
             known = self.commits.by_idempotency_key(record.table, provenance.idempotency_key)
             if known is not None and self._is_intact(known):
                 return _ref(known)
@@ -206,19 +213,39 @@ class LanceTables:
         """All acknowledged versions of `table`, the oldest first."""
         return [_ref(commit) for commit in self.commits.history(check_name(table, "Table"))]
 
+    def is_reclaimed(self, ref: TableRef) -> bool:
+        """Whether this version was given up by `sultana maintain`: it is gone, or will be."""
+        return self._when_reclaimed(ref.table, ref.version) is not None
+
     def check(self) -> list[Finding]:
         """Look for damage without changing anything. Empty where all is well."""
         from resources.table_checks import check_tables
 
         return check_tables(self.root, self.commits)
 
+    def _when_reclaimed(self, table: str, version: int) -> str | None:
+        gone = reclaimed(self.commits)
+        holders = (
+            [commit for commit in self.commits.history(table) if commit.version == version] if gone else []
+        )
+        found = gone.get(holders[-1].sequence) if holders else None
+        return found.recorded_at if found else None
+
     def _unreadable(self, table: str, version: int, reason: str) -> SultanaError:
+        if when := self._when_reclaimed(table, version):
+            return SultanaError(
+                f"Version {version} of the table {table} was reclaimed by `sultana maintain` on {when[:10]}: nothing "
+                "that is kept depended on it",
+                "Materialize what needs it again, or restore it from a backup",
+            )
         return SultanaError(
             f"Version {version} of the table {table} in {self.root} cannot be read: {reason}",
             f"Restore {self.path(table)} from a backup, or move it away and materialize its asset again",
         )
 
     def _is_intact(self, commit: Commit) -> bool:
+        if self._when_reclaimed(commit.table, commit.version):
+            return False
         stored = lance_folder.readable_properties(self.path(commit.table), commit.version)
         return stored is not None and stored.get(lance_folder.DIGEST) == commit.digest
 

@@ -138,6 +138,20 @@ def mixes(tables: LanceTables, recipes: TableRef, instruction_ids: Iterable[str]
     return sorted(found, key=lambda row: row["recipe_id"])
 
 
+def parents(tables: LanceTables, recipes: TableRef, recipe_id: str) -> list[dict[str, Any]]:
+    """Both sides of one recipe, as `mixes` tells them; none where the table does not hold it."""
+    columns = ["recipe_id", "parent_a", "parent_b", "lambda"]
+    found = tables.read(recipes, columns=columns, filter=id_filter("recipe_id", [recipe_id])).to_pylist()
+    return [
+        {"recipe_id": recipe_id, "instruction_id": one, "mixed_with": other, "share": share}
+        for row in found
+        for one, other, share in (
+            (row["parent_a"], row["parent_b"], row["lambda"]),
+            (row["parent_b"], row["parent_a"], 1.0 - row["lambda"]),
+        )
+    ]
+
+
 def choices(tables: LanceTables, row_ids: Iterable[str]) -> list[dict[str, Any]]:
     """Every slot of every curriculum that holds one of these rows, in order of curriculum, step and slot."""
     ref = tables.head(CURRICULUM.table)
