@@ -63,7 +63,7 @@ class Checking:
     def schemas(self, made: Materialized, *records: Record) -> Outcome:
         """Whether the tables of a materialization are as their records declare."""
         return schemas_as_declared(
-            [(record, self.tables.open(made.table(record.table)).schema) for record in records]
+            [(record, self.tables.schema(made.table(record.table))) for record in records]
         )
 
     def results(

@@ -8,13 +8,14 @@ import functools
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from assets.materialized import LINEAGE, Materialized, materializations, require
 from assets.presentation import cell
@@ -24,7 +25,7 @@ from resources.environment import apply_safe_defaults, die_with_parent
 from resources.errors import SultanaError
 from resources.memory import peak_mebibytes, restart_peak
 from resources.progress import stage_began, stage_ended, track
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.tables import LanceTables, Mode, Provenance, Record, TableRef
 
 OWNER = "team:sultana"
 PACKAGES = (
@@ -111,13 +112,38 @@ class Stage:
                 "Nothing was written; start the run again",
             )
 
-    def provenance(self, table: str | None = None) -> Provenance:
-        """Run, asset and idempotency key that go into a Lance commit."""
-        return Provenance(
-            run_id=self.context.run_id,
-            asset_key=table or self.asset,
-            idempotency_key=digest([self.inputs_digest, table or self.asset])[:32],
+    def write(
+        self,
+        record: Record,
+        rows: pa.Table | Iterable[pa.RecordBatch],
+        *,
+        mode: Mode,
+        asset: str | None = None,
+        content: str | None = None,
+        part: Any = None,
+    ) -> TableRef:
+        """Write a version of a table whose Lance commit names this run, the asset and its data version.
+
+        `asset` and `content` are what `result` will be given; `part` tells apart the commits of a stage that makes
+        several of one table.
+        """
+        return self.tables.write(
+            record,
+            rows,
+            mode=mode,
+            provenance=Provenance(
+                run_id=self.context.run_id,
+                asset_key=asset or self.asset,
+                idempotency_key=digest(
+                    [record.table, part] if part is not None else [self.inputs_digest, record.table]
+                )[:32],
+                data_version=lambda root: self.data_version(content or digest([root])),
+            ),
         )
+
+    def data_version(self, content: str) -> str:
+        """The data version of what is made with this configuration: 32 hexadecimal digits."""
+        return digest([content, self.configuration, self.settings.get("seed")])[:32]
 
     def progress(self, label: str, total: float | None, unit: str = "rows") -> Any:
         """A context manager that shows progress; see `resources.progress.track`."""
@@ -191,9 +217,8 @@ class Stage:
             shown["lance_tag"] = tables[0].tag
         rows = f"{sum(ref.rows for ref in tables):,} rows, " if tables else ""
         stage_ended(f"{name} {self.partition}" if self.partition else name, f"{rows}{seconds:,.1f} s")
-        version_of_data = digest([content, self.configuration, self.settings.get("seed")])
         return dg.MaterializeResult(
-            asset_key=name, metadata=shown, data_version=dg.DataVersion(version_of_data[:32])
+            asset_key=name, metadata=shown, data_version=dg.DataVersion(self.data_version(content))
         )
 
 

@@ -24,7 +24,7 @@ from assets.lineage.promotion import (
     read_history,
     standing,
 )
-from assets.records import PROMOTIONS, rows_digest
+from assets.records import PROMOTIONS
 from orchestration.instance import open_instance
 from orchestration.promotion_evidence import gather_evidence
 from orchestration.registered import find_registered, open_registry
@@ -194,7 +194,6 @@ def _decide(
         PROMOTIONS,
         pa.Table.from_pylist([row], schema=PROMOTIONS.schema),
         mode="upsert",
-        digest=rows_digest([{**row, "decided_at": now.isoformat()}]),
         provenance=Provenance(f"command line {now.isoformat()}", f"promotion of {name}", identity),
     )
     about = document["version"] if document["action"] == "promote" else document["previous_version"]

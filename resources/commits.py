@@ -14,12 +14,13 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from resources.errors import SultanaError
 from resources.files import disk_full, disk_full_explained, exclusive_lock, sync_path
+from resources.table_files import StoredFile, files_digest
 
 _SCHEMA = """
 CREATE TABLE commits (
@@ -34,15 +35,23 @@ CREATE TABLE commits (
     run_id TEXT NOT NULL,
     asset_key TEXT NOT NULL,
     recorded_at TEXT NOT NULL,
+    files_sha256 TEXT NOT NULL,
     previous_hash TEXT NOT NULL,
     hash TEXT NOT NULL
 ) STRICT;
+CREATE TABLE files (
+    sequence INTEGER NOT NULL REFERENCES commits (sequence),
+    path TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (sequence, path)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX commits_by_table ON commits (table_name, sequence);
 CREATE INDEX commits_by_idempotency_key ON commits (table_name, idempotency_key);
 """
 _COLUMNS = (
     "sequence, table_name, version, digest, row_count, key_column, tag, idempotency_key, run_id, asset_key, "
-    "recorded_at, previous_hash, hash"
+    "recorded_at, files_sha256, previous_hash, hash"
 )
 _BUSY_SECONDS = 60.0
 _NEEDED_BYTES = 1 << 20
@@ -50,7 +59,10 @@ _NEEDED_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Commit:
-    """One acknowledged version of a table. `recorded_at` is UTC, ISO 8601; `sequence` counts from 1."""
+    """One acknowledged version of a table.
+
+    `recorded_at` is UTC, ISO 8601; `sequence` counts from 1; `files_sha256` is `files_digest` of its files.
+    """
 
     sequence: int
     table: str
@@ -63,6 +75,7 @@ class Commit:
     run_id: str
     asset_key: str
     recorded_at: str
+    files_sha256: str
     previous_hash: str
     hash: str
 
@@ -138,8 +151,10 @@ class CommitLog:
         run_id: str,
         asset_key: str,
         tag: str = "",
+        files: Sequence[StoredFile] = (),
     ) -> Commit:
-        """Acknowledge a version of `table`; durable on return. `key` is the column that identifies a row.
+        """Acknowledge a version of `table`; durable on return. `key` is the column that identifies a row,
+        `files` are those of the version.
 
         Raises SultanaError where the log cannot be written; the version is then not acknowledged.
         """
@@ -150,10 +165,14 @@ class CommitLog:
             ).fetchone()
             sequence, previous = (last[0] + 1, last[1]) if last else (1, "")
             content = (table, version, digest, rows, key, tag, idempotency_key, run_id, asset_key, now)
-            fields = (sequence, *content, previous)
+            fields = (sequence, *content, files_digest(files), previous)
             commit = Commit(*fields, _hash(fields))
             connection.execute(
-                f"INSERT INTO commits ({_COLUMNS}) VALUES ({', '.join('?' * 13)})", astuple(commit)
+                f"INSERT INTO commits ({_COLUMNS}) VALUES ({', '.join('?' * 14)})", astuple(commit)
+            )
+            connection.executemany(
+                "INSERT INTO files (sequence, path, size, sha256) VALUES (?, ?, ?, ?)",
+                [(sequence, one.path, one.size, one.sha256) for one in files],
             )
         return commit
 
@@ -173,6 +192,23 @@ class CommitLog:
             "WHERE table_name = ? AND idempotency_key = ? ORDER BY sequence DESC LIMIT 1", table, key
         )
         return found[0] if found else None
+
+    def files(self, commit: Commit) -> tuple[StoredFile, ...]:
+        """The files of an acknowledged version, by path.
+
+        Raises SultanaError where the list is not the one whose hash the commit carries.
+        """
+        with self._open(write=False) as connection:
+            rows = connection.execute(
+                "SELECT path, size, sha256 FROM files WHERE sequence = ? ORDER BY path", (commit.sequence,)
+            ).fetchall()
+        found = tuple(StoredFile(*row) for row in rows)
+        if files_digest(found) != commit.files_sha256:
+            raise SultanaError(
+                f"The list of files of {commit.table} version {commit.version} in {self.path} was changed",
+                "Restore the commit log from a backup",
+            )
+        return found
 
     def history(self, table: str) -> list[Commit]:
         """All commits of `table`, the oldest first."""

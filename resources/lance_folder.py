@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from resources.errors import SultanaError
 from resources.files import sync_path
+from resources.row_hashes import ROW_HASH
 from resources.text import escape_terminal
 from resources.time_limit import within_time
 
@@ -27,6 +28,7 @@ IDEMPOTENCY_KEY = "sultana.idempotency_key"
 RUN_ID = "sultana.run_id"
 ASSET_KEY = "sultana.asset_key"
 DIGEST = "sultana.digest"
+DATA_VERSION = "sultana.data_version"
 COMMIT_MESSAGE = "__lance_commit_message"
 
 
@@ -211,6 +213,11 @@ def check_unique(keys: pa.ChunkedArray, key: str, table: str) -> None:
 def read_keys(dataset: "LanceDataset", key: str) -> pa.ChunkedArray:
     """The key column alone, without the rest of the rows."""
     return within_time("reading keys", dataset.to_table, columns=[key]).column(key)
+
+
+def read_keys_and_hashes(dataset: "LanceDataset", key: str) -> pa.Table:
+    """The key column and the rows' hashes, without the rest of the rows."""
+    return within_time("reading keys and hashes", dataset.to_table, columns=[key, ROW_HASH])
 
 
 @contextlib.contextmanager

@@ -1,12 +1,16 @@
 """A version's data files, written and checked, but not committed: nothing is visible yet."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from resources import lance_folder
+from resources.merkle import merkle_root
+from resources.row_hashes import HASH_FIELD, ROW_HASH, hash_values, with_hashes
 from resources.time_limit import within_time
 
 if TYPE_CHECKING:
@@ -17,6 +21,28 @@ if TYPE_CHECKING:
 _FILE_BYTES = 64 << 20
 
 
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """Lance's uncommitted transaction, and the keys and hashes of all rows that the version will have."""
+
+    transaction: Any
+    keys: pa.ChunkedArray
+    hashes: pa.ChunkedArray
+
+    def root(self) -> str:
+        """The Merkle root over the rows: what identifies the version's content."""
+        return rows_root(self.keys, self.hashes)
+
+
+def rows_root(keys: pa.ChunkedArray, hashes: pa.ChunkedArray) -> str:
+    """The Merkle root over rows: keys, texts (n,), and the rows' hashes, binary(32) (n,); all keys are different."""
+    hashed = [hash_values(chunk) for chunk in keys.chunks]
+    return merkle_root(
+        pa.chunked_array(hashed, HASH_FIELD.type).combine_chunks(),
+        pa.chunked_array(hashes.chunks, HASH_FIELD.type).combine_chunks(),
+    )
+
+
 def stage_stream(
     folder: Path,
     base: "LanceDataset | None",
@@ -24,19 +50,22 @@ def stage_stream(
     key: str,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
-) -> Any:
-    """Write the data files of an overwrite, or of an append to `base`; Lance's uncommitted transaction."""
+) -> Staged:
+    """Write the data files of an overwrite, or of an append to `base`, with the hash of each row."""
     from lance.fragment import write_fragments
 
+    stored = schema.append(HASH_FIELD)
     key_type = schema.field(key).type
     nothing = pa.array([], key_type)
     keys: list[pa.Array] = []
+    hashes: list[pa.Array] = []
     errors: list[BaseException] = []
 
     def checked() -> Iterator[pa.RecordBatch]:
         try:
             for batch in batches:
-                conforming = lance_folder.conform(batch, schema, table)
+                conforming = with_hashes(lance_folder.conform(batch, schema, table), schema.names)
+                hashes.append(conforming.column(ROW_HASH))
                 # A copy: a column can be a window on a buffer that holds the whole batch.
                 keys.append(pa.concat_arrays([conforming.column(key), nothing]))
                 yield conforming
@@ -61,31 +90,44 @@ def stage_stream(
     transactions: list[Any] = []
     try:
         while pending is not None or not transactions:
-            reader = pa.RecordBatchReader.from_batches(schema, one_file())
+            reader = pa.RecordBatchReader.from_batches(stored, one_file())
             transactions.append(
-                write_fragments(reader, str(folder), schema=schema, mode=mode, return_transaction=True)
+                write_fragments(reader, str(folder), schema=stored, mode=mode, return_transaction=True)
             )
     except (ValueError, OSError, RuntimeError):
         if errors:
             raise errors[0] from None
         raise
     if base is not None:
-        keys.extend(lance_folder.read_keys(base, key).chunks)
-    lance_folder.check_unique(pa.chunked_array(keys, type=key_type), key, table)
-    whole = transactions[0]
+        before = lance_folder.read_keys_and_hashes(base, key)
+        keys.extend(before[key].chunks)
+        hashes.extend(before[ROW_HASH].chunks)
+    staged = Staged(
+        transactions[0],
+        pa.chunked_array(keys, type=key_type),
+        pa.chunked_array(hashes, type=HASH_FIELD.type),
+    )
+    lance_folder.check_unique(staged.keys, key, table)
     for transaction in transactions[1:]:
-        whole.operation.fragments.extend(transaction.operation.fragments)
-    return whole
+        staged.transaction.operation.fragments.extend(transaction.operation.fragments)
+    return staged
 
 
 def stage_upsert(
     base: "LanceDataset", table: str, key: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
-) -> Any:
-    """Write the data files of an upsert into `base`; Lance's uncommitted transaction."""
+) -> Staged:
+    """Write the data files of an upsert into `base`, with the hash of each row."""
     rows = pa.Table.from_batches(
-        [lance_folder.conform(batch, schema, table) for batch in batches], schema=schema
+        [with_hashes(lance_folder.conform(batch, schema, table), schema.names) for batch in batches],
+        schema=schema.append(HASH_FIELD),
     )
     lance_folder.check_unique(rows.column(key), key, table)
     merge = base.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
     transaction, _ = within_time(f"merging into {table}", merge.execute_uncommitted, rows)
-    return transaction
+    before = lance_folder.read_keys_and_hashes(base, key)
+    kept = before.filter(pc.invert(pc.is_in(before[key], value_set=rows[key].combine_chunks())))
+    return Staged(
+        transaction,
+        pa.chunked_array([*kept[key].chunks, *rows[key].chunks], type=schema.field(key).type),
+        pa.chunked_array([*kept[ROW_HASH].chunks, *rows[ROW_HASH].chunks], type=HASH_FIELD.type),
+    )

@@ -1,7 +1,8 @@
 """The one door for Lance writes, and reads at a fixed version.
 
-A write is: writer lock -> drop heads that cannot be read -> rows to disk, keys checked -> fence ->
-Lance commit (carrying the idempotency key) -> indices -> tag -> sync of the file system -> row in the commit log.
+A write is: writer lock -> drop heads that cannot be read -> rows to disk, each with its hash, keys checked -> fence ->
+Lance commit (carrying the idempotency key) -> indices -> tag -> sync of the file system -> row in the commit log, with
+the hash of every file. A version's digest is the Merkle root over its rows' keys and hashes.
 Only the last step makes the version count. A kill before the Lance commit leaves nothing; a kill
 between the two leaves a version that the same write, run again, adopts by its idempotency key.
 Readers open the version they were given, never "the newest".
@@ -21,7 +22,9 @@ from resources.errors import SultanaError
 from resources.files import disk_full_explained, exclusive_lock, sync_filesystem
 from resources.findings import Finding
 from resources.reclaimed import reclaimed
+from resources.row_hashes import ROW_HASH
 from resources.staging import stage_stream, stage_upsert
+from resources.table_files import files_of
 from resources.table_indices import make_indices
 from resources.text import check_name
 from resources.time_limit import within_time
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from lance import LanceDataset
 
 Mode = Literal["overwrite", "append", "upsert"]
-_DIGEST = re.compile(r"[0-9a-f]{12,128}")
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_-]+")
 _TAG_NAME_LENGTH = 64
 
@@ -61,16 +63,20 @@ class Record(Protocol):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who writes: run id, asset key, and a key that is equal for equal work and for nothing else."""
+    """Who writes: run id, asset key, and a key that is equal for equal work and for nothing else.
+
+    `data_version` gives the data version that Dagster will show for the digest of what was written.
+    """
 
     run_id: str
     asset_key: str
     idempotency_key: str
+    data_version: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
 class TableRef:
-    """The address of one version of a table, the digest of its content, and its number of rows."""
+    """The address of one version of a table, the Merkle root over its rows as `digest`, and its number of rows."""
 
     table: str
     version: int
@@ -96,6 +102,11 @@ class TableRef:
 
 def _ref(commit: Commit) -> TableRef:
     return TableRef(commit.table, commit.version, commit.digest, commit.rows, commit.tag)
+
+
+def _declared(dataset: "LanceDataset") -> list[str]:
+    """The columns of a version without the rows' hashes, which only verification reads."""
+    return [name for name in dataset.schema.names if name != ROW_HASH]
 
 
 class LanceTables:
@@ -129,16 +140,14 @@ class LanceTables:
         rows: pa.Table | Iterable[pa.RecordBatch],
         *,
         mode: Mode,
-        digest: str | Callable[[], str],
         provenance: Provenance,
         metadata: Mapping[str, str] | None = None,
     ) -> TableRef:
         """Write `rows` as a new version of the record's table and acknowledge it.
 
         Batches are streamed for overwrite and append; an upsert holds them in memory. Append and
-        upsert start from the version acknowledged last. A callable `digest` is called once all rows
-        have passed. `metadata` becomes Arrow schema metadata. A write whose idempotency key is
-        acknowledged already returns that version and reads no row.
+        upsert start from the version acknowledged last. `metadata` becomes Arrow schema metadata. A
+        write whose idempotency key is acknowledged already returns that version and reads no row.
 
         Raises SultanaError, with the acknowledged version intact, where the rows do not fit the
         schema, a key repeats, the disk is full, the lock is held too long, or the fence is closed.
@@ -159,9 +168,7 @@ class LanceTables:
                 version, stored_digest = adopted
                 self._fence()
             else:
-                version, stored_digest = self._commit(
-                    record, rows, mode, digest, provenance, metadata, pointer
-                )
+                version, stored_digest = self._commit(record, rows, mode, provenance, metadata, pointer)
             dataset = lance_folder.open_version(folder, version)
             if mode == "upsert" or adopted is not None:
                 keys = lance_folder.read_keys(dataset, record.key)
@@ -173,8 +180,9 @@ class LanceTables:
         self, ref: TableRef, columns: Sequence[str] | None = None, filter: str | None = None
     ) -> pa.Table:
         """The rows of a version, all columns unless `columns` names some. Build `filter` with `id_filter`."""
-        wanted = list(columns) if columns else None
-        return within_time(f"reading {ref.table}", self.open(ref).to_table, columns=wanted, filter=filter)
+        dataset = self.open(ref)
+        wanted = list(columns) if columns else _declared(dataset)
+        return within_time(f"reading {ref.table}", dataset.to_table, columns=wanted, filter=filter)
 
     def batches(
         self,
@@ -184,9 +192,14 @@ class LanceTables:
         batch_size: int = 4096,
     ) -> Iterator[pa.RecordBatch]:
         """The same rows in batches of at most `batch_size`, in memory one after the other."""
-        yield from self.open(ref).to_batches(
-            columns=list(columns) if columns else None, filter=filter, batch_size=batch_size
-        )
+        dataset = self.open(ref)
+        wanted = list(columns) if columns else _declared(dataset)
+        yield from dataset.to_batches(columns=wanted, filter=filter, batch_size=batch_size)
+
+    def schema(self, ref: TableRef) -> pa.Schema:
+        """The columns of a version, as their record declares them."""
+        dataset = self.open(ref)
+        return pa.schema([dataset.schema.field(name) for name in _declared(dataset)])
 
     def open(self, ref: TableRef) -> "LanceDataset":
         """A read-only Lance dataset at the version of `ref`.
@@ -269,7 +282,6 @@ class LanceTables:
         record: Record,
         rows: pa.Table | Iterable[pa.RecordBatch],
         mode: Mode,
-        digest: str | Callable[[], str],
         provenance: Provenance,
         metadata: Mapping[str, str] | None,
         pointer: Commit | None,
@@ -283,30 +295,32 @@ class LanceTables:
         batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
         with lance_folder.new_files_removed_on_error(folder):
             if base is not None and mode == "upsert":
-                transaction = stage_upsert(base, record.table, record.key, schema, batches)
+                staged = stage_upsert(base, record.table, record.key, schema, batches)
             else:
                 new_schema = schema.with_metadata({**(schema.metadata or {}), **(metadata or {})})
-                transaction = stage_stream(folder, base, record.table, record.key, new_schema, batches)
-            final_digest = digest() if callable(digest) else digest
-            if not _DIGEST.fullmatch(final_digest):
-                raise ValueError(f"not a hexadecimal digest of at least 12 digits: {final_digest!r}")
-            transaction.transaction_properties = {
+                staged = stage_stream(folder, base, record.table, record.key, new_schema, batches)
+            digest = staged.root()
+            staged.transaction.transaction_properties = {
                 lance_folder.IDEMPOTENCY_KEY: provenance.idempotency_key,
                 lance_folder.RUN_ID: provenance.run_id,
                 lance_folder.ASSET_KEY: provenance.asset_key,
-                lance_folder.DIGEST: final_digest,
+                lance_folder.DIGEST: digest,
                 lance_folder.COMMIT_MESSAGE: f"{mode} by {provenance.asset_key}",
             }
+            if provenance.data_version is not None:
+                staged.transaction.transaction_properties[lance_folder.DATA_VERSION] = (
+                    provenance.data_version(digest)
+                )
             self._fence()
         committed = within_time(
-            f"committing {record.table}", lance.LanceDataset.commit, str(folder), transaction
+            f"committing {record.table}", lance.LanceDataset.commit, str(folder), staged.transaction
         )
-        return committed.version, final_digest
+        return committed.version, digest
 
     def _base(self, record: Record, pointer: Commit, metadata: Mapping[str, str] | None) -> "LanceDataset":
         """The acknowledged version, brought back to the top where others lie above it."""
         folder = self.path(record.table)
-        if not self.open(_ref(pointer)).schema.equals(record.schema, check_metadata=False):
+        if not self.schema(_ref(pointer)).equals(record.schema, check_metadata=False):
             raise SultanaError(
                 f"The table {record.table} in {self.root} has other columns than this release declares",
                 f"Move {folder} away and materialize its asset again",
@@ -324,6 +338,8 @@ class LanceTables:
         name = _NOT_IN_TAGS.sub("-", provenance.asset_key)[:_TAG_NAME_LENGTH]
         tag = lance_folder.tag_version(folder, dataset, f"{name}-{digest[:12]}")
         sync_filesystem(folder)
+        before = self.commits.head(record.table)
+        known = {one.path: one for one in self.commits.files(before)} if before else {}
         commit = self.commits.record(
             record.table,
             dataset.version,
@@ -334,5 +350,6 @@ class LanceTables:
             provenance.run_id,
             provenance.asset_key,
             tag,
+            files_of(dataset, folder, known),
         )
         return _ref(commit)

@@ -81,13 +81,8 @@ def diversity_clusters(
             seed=config.seed,
         )
         progress.to(len(rows))
-    ref = stage.tables.write(
-        DIVERSITY_CLUSTERS,
-        clusters,
-        mode="overwrite",
-        digest=_digest(clusters),
-        provenance=stage.provenance(),
-    )
+    content = _digest(clusters)
+    ref = stage.write(DIVERSITY_CLUSTERS, clusters, mode="overwrite", content=content)
     with stage.progress("measuring", len(rows)) as progress:
         shown = _measures(config, rows, tasks, clusters)
         progress.to(len(rows))
@@ -100,6 +95,7 @@ def diversity_clusters(
             **_tried(tried),
             "preview": preview(clusters),
         },
+        content=content,
         facts={"clusters": number, "clusters_chosen": config.clusters == 0},
     )
 

@@ -13,7 +13,7 @@ from assets.presentation import column_schema, plot
 from assets.records import Record, digest, embeddings_record
 from assets.retries import tried_again
 from resources.definitions import EmbedderSetting, Storage
-from resources.tables import Provenance, TableRef
+from resources.tables import TableRef
 
 if TYPE_CHECKING:
     from resources.embedder import SentenceEmbedder
@@ -56,7 +56,10 @@ def instruction_embeddings(
         return again[0]
 
     started = time.monotonic()
-    made = _embed(stage, config, model, record, instructions)
+    # The table serves every version of the instructions: what this materialization means is the
+    # vectors of exactly these instructions by this embedder.
+    content = digest([instructions.digest, identity])
+    made = _embed(stage, config, model, record, instructions, content)
     seconds = time.monotonic() - started
     ref = stage.tables.head(record.table)
     if ref is None:
@@ -81,15 +84,18 @@ def instruction_embeddings(
                 y="instructions",
             ),
         },
-        # The table serves every version of the instructions: what this materialization means is the
-        # vectors of exactly these instructions by this embedder.
-        content=digest([instructions.digest, identity]),
+        content=content,
         facts={"embedder_fingerprint": model.fingerprint(), "text": config.text.value},
     )
 
 
 def _embed(
-    stage: Stage, config: EmbeddingsConfig, model: "SentenceEmbedder", record: Record, instructions: TableRef
+    stage: Stage,
+    config: EmbeddingsConfig,
+    model: "SentenceEmbedder",
+    record: Record,
+    instructions: TableRef,
+    content: str,
 ) -> int:
     """Embeds what is missing, a commit every `commit_rows` rows; returns the number of new rows."""
     from assets.embeddings.embed import embed_missing, text_to_embed
@@ -111,17 +117,12 @@ def _embed(
             rows = pa.Table.from_batches(
                 embed_missing(chunk, set(), model, on_progress=progress.advance), schema=record.schema
             )
-            existing |= chunk.keys()
-            stage.tables.write(
+            stage.write(
                 record,
                 rows,
                 mode="upsert" if head is not None else "overwrite",
-                digest=digest(sorted(existing)),
-                provenance=Provenance(
-                    run_id=stage.context.run_id,
-                    asset_key=stage.asset,
-                    idempotency_key=digest([record.table, sorted(chunk)])[:32],
-                ),
+                content=content,
+                part=sorted(chunk),
             )
             head = stage.tables.head(record.table)
     return len(ids)

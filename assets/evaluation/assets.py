@@ -164,15 +164,15 @@ def _score(
 
 
 def _recorded(stage: Stage, found: _Found, facts: dict[str, Any]) -> dg.MaterializeResult:
+    content = rows_digest(found.rows)
     refs = [
         # The tables hold every evaluation; this one made these rows.
         replace(
-            stage.tables.write(
+            stage.write(
                 record,
                 pa.Table.from_pylist(rows, schema=record.schema),
                 mode="upsert",
-                digest=rows_digest(rows),
-                provenance=stage.provenance(record.table),
+                content=content,
             ),
             rows=len(rows),
         )
@@ -181,7 +181,7 @@ def _recorded(stage: Stage, found: _Found, facts: dict[str, Any]) -> dg.Material
     return stage.result(
         refs,
         found.shown,
-        content=rows_digest(found.rows),
+        content=content,
         facts={"rows": found.rows, **found.facts, **facts},
     )
 

@@ -82,13 +82,7 @@ def benchmark_splits(
         threshold=config.contamination_threshold,
     )
     rows = pa.Table.from_pylist(splits.examples, schema=BENCHMARK_SPLITS.schema)
-    ref = stage.tables.write(
-        BENCHMARK_SPLITS,
-        rows,
-        mode="overwrite",
-        digest=rows_digest(splits.examples),
-        provenance=stage.provenance(),
-    )
+    ref = stage.write(BENCHMARK_SPLITS, rows, mode="overwrite")
     sizes = Counter(rows["split"].to_pylist())
     hashes = {
         split: rows_digest(one["example_id"] for one in splits.examples if one["split"] == split)

@@ -19,9 +19,7 @@ from assets.records import (
     INSTRUCTIONS,
     QUARANTINE,
     RAW_INSTRUCTIONS,
-    RowsDigest,
     digest,
-    rows_digest,
 )
 from assets.retries import tried_again
 from resources.definitions import Storage
@@ -93,7 +91,6 @@ def raw_instructions(
     tasks: Counter[str] = Counter()
     sources: Counter[str] = Counter()
     problems: Counter[str] = Counter()
-    content = RowsDigest()
     counts = ReadCounts()
     with stage.progress("reading", None) as progress:
 
@@ -106,7 +103,6 @@ def raw_instructions(
                     problems[row["problem"]] += 1
                 else:
                     tasks[row["task"] or "no task label"] += 1
-                content.add(row)
                 rows.append(row)
                 if len(rows) == BATCH_ROWS:
                     progress.advance(len(rows))
@@ -116,13 +112,7 @@ def raw_instructions(
                 progress.advance(len(rows))
                 yield pa.RecordBatch.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema)
 
-        ref = stage.tables.write(
-            RAW_INSTRUCTIONS,
-            batches(),
-            mode="overwrite",
-            digest=content.hexdigest,
-            provenance=stage.provenance(),
-        )
+        ref = stage.write(RAW_INSTRUCTIONS, batches(), mode="overwrite")
     readable = ref.rows - sum(problems.values())
     if readable == 0:
         reasons = ", ".join(f"{reason} {count}" for reason, count in problems.most_common(3)) or "no rows"
@@ -241,13 +231,7 @@ def instructions(
         (DROPPED_INSTRUCTIONS, found.dropped, ["file", "position", "reason", "collides_with", "similarity"]),
     ):
         made = pa.Table.from_pylist(rows, schema=record.schema)
-        ref = stage.tables.write(
-            record,
-            made,
-            mode="overwrite",
-            digest=rows_digest(rows),
-            provenance=stage.provenance(record.table),
-        )
+        ref = stage.write(record, made, mode="overwrite", asset=record.table)
         metadata: dict[str, Any] = {
             "dagster/row_count": ref.rows,
             "dagster/column_schema": column_schema(record.schema),

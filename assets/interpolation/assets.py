@@ -8,7 +8,7 @@ import numpy as np
 from assets.interpolation.config import InterpolationConfig
 from assets.materialization import OWNER, begin
 from assets.presentation import column_schema, plot, preview, table
-from assets.records import INTERPOLATED_INSTRUCTIONS, rows_digest
+from assets.records import INTERPOLATED_INSTRUCTIONS
 from assets.retries import tried_again
 from resources.definitions import Storage
 
@@ -71,13 +71,7 @@ def interpolated_instructions(
             seed=config.seed,
         )
         progress.to(recipes.num_rows)
-    ref = stage.tables.write(
-        INTERPOLATED_INSTRUCTIONS,
-        recipes,
-        mode="overwrite",
-        digest=rows_digest(recipes["recipe_id"].to_pylist()),
-        provenance=stage.provenance(),
-    )
+    ref = stage.write(INTERPOLATED_INSTRUCTIONS, recipes, mode="overwrite")
     weights = recipes["lambda"].to_numpy()
     pairs = Counter(zip(recipes["task_a"].to_pylist(), recipes["task_b"].to_pylist(), strict=True))
     return stage.result(

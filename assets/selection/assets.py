@@ -94,9 +94,8 @@ def curriculum(
 
     identity = curriculum_id({"inputs": stage.inputs_digest})
     rows = curriculum_table(identity, name, seed, chosen.selections)
-    ref = stage.tables.write(
-        CURRICULUM, rows, mode="append", digest=rows_digest(rows.to_pylist()), provenance=stage.provenance()
-    )
+    content = rows_digest(rows.to_pylist())
+    ref = stage.write(CURRICULUM, rows, mode="append", content=content)
     if inputs.work is not None:
         shutil.rmtree(inputs.work)  # the ledger holds the result; only a run broken off needs the rest
     facts = {
@@ -117,6 +116,7 @@ def curriculum(
     return stage.result(
         [replace(ref, rows=rows.num_rows)],  # the ledger holds every curriculum; this one made these rows
         shown(stage, strategy, chosen, inputs, rows, refused, seconds),
+        content=content,
         facts=facts,
     )
 

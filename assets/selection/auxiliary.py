@@ -131,14 +131,12 @@ class FeatureStore:
             },
             schema=record.schema,
         )
-        head = self.tables.head(record.table)
         # Always an upsert: whether the table exists is settled under the writer's lock, so of two first
         # writers the second adds to what the first wrote.
         self.tables.write(
             record,
             rows,
             mode="upsert",
-            digest=digest([head.digest if head else "", sorted(keys)]),
             provenance=Provenance(
                 self.run_id, "auxiliary_features", digest([record.table, sorted(keys)])[:ID_LENGTH]
             ),

@@ -25,7 +25,7 @@ def recipes(folder: Path, runs: int, rows: int) -> dict[str, Any]:
     from assets.interpolation.alignment import align
     from assets.interpolation.mixing import collate, mixed_embeddings
     from assets.interpolation.recipes import draw_recipes
-    from assets.records import INTERPOLATED_INSTRUCTIONS, rows_digest
+    from assets.records import INTERPOLATED_INSTRUCTIONS
     from resources.tables import LanceTables, Provenance
 
     count = rows or RECIPES
@@ -38,10 +38,7 @@ def recipes(folder: Path, runs: int, rows: int) -> dict[str, Any]:
         started = time.process_time()
         table = draw_recipes(ids, tasks, count=count, seed=run)
         provenance = Provenance("bench", "interpolated_instructions", str(run))
-        digest = rows_digest(table["recipe_id"].to_pylist())
-        ref = tables.write(
-            INTERPOLATED_INSTRUCTIONS, table, mode="overwrite", digest=digest, provenance=provenance
-        )
+        ref = tables.write(INTERPOLATED_INSTRUCTIONS, table, mode="overwrite", provenance=provenance)
         ours.append(
             (count / (time.process_time() - started), _size(tables.path(ref.table), "*.lance") / count)
         )

@@ -93,7 +93,6 @@ class Recorded:
             declared,
             rows,
             mode="overwrite",
-            digest=digest([record.table, self.made]),
             provenance=Provenance("run", record.table, digest([record.table, self.made])[:32]),
         )
 

@@ -69,7 +69,6 @@ def test_layer_and_alignment_come_from_the_table_to_the_row(tokenizer: Any, tmp_
         INTERPOLATED_INSTRUCTIONS,
         recipes_table(wanted),
         mode="overwrite",
-        digest="0" * 64,
         provenance=Provenance("r", "interpolated_instructions", "k"),
     )
     recipes = read_recipes(tables, ref)
@@ -182,7 +181,7 @@ def test_a_ledger_with_a_row_that_cannot_be_trained_on_is_refused_with_its_id(
     def write(record: Record, table: pa.Table) -> TableRef:
         digest = rows_digest(table[record.key].to_pylist())
         provenance = Provenance("r", record.table, digest[:8])
-        return tables.write(record, table, mode="overwrite", digest=digest, provenance=provenance)
+        return tables.write(record, table, mode="overwrite", provenance=provenance)
 
     def batches(*rows: str) -> list[list[TrainingRow]]:
         return read_batches(

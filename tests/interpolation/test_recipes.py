@@ -150,7 +150,6 @@ def test_a_recipe_takes_at_most_64_bytes_beside_its_id(tmp_path: Path) -> None:
             record,
             rows,
             mode="overwrite",
-            digest="0" * 64,
             provenance=Provenance("run", "recipes", record.table),
         )
         files = [path for path in tables.path(ref.table).rglob("*.lance") if path.is_file()]

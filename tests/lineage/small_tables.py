@@ -121,7 +121,6 @@ class Small:
             record,
             pa.Table.from_pylist(columns, schema=record.schema),
             mode="overwrite",
-            digest="d" * 64,
             provenance=Provenance("run", record.table, record.table),
         )
 

@@ -103,7 +103,6 @@ def test_a_broken_link_is_named(tmp_path: Path, rows: list[dict[str, object]], t
         INSTRUCTIONS,
         table,
         mode="overwrite",
-        digest="e" * 64,
         provenance=Provenance("run", "instructions", "other"),
     )
     sources = small.curriculum_sources

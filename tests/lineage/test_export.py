@@ -133,7 +133,6 @@ def test_a_part_without_rows_is_absent(small: Small, tmp_path: Path) -> None:
         DIVERSITY_CLUSTERS,
         originals,
         mode="overwrite",
-        digest="e" * 64,
         provenance=Provenance("run", "diversity_clusters", "originals alone"),
     )
     curated = Curated(small.tables, replace(small.sources, clusters=ref))

@@ -135,7 +135,6 @@ def written(folder: Path, rows: list[dict[str, Any]]) -> tuple[LanceTables, Tabl
         RAW_INSTRUCTIONS,
         pa.Table.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema),
         mode="overwrite",
-        digest="d" * 64,
         provenance=Provenance("run", "raw_instructions", "key"),
     )
     return tables, ref

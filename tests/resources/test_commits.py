@@ -50,7 +50,7 @@ def test_it_is_durable_by_its_settings(tmp_path: Path) -> None:
         "DELETE FROM commits WHERE sequence = 2",
         "UPDATE commits SET version = 7, hash = 'forged' WHERE sequence = 1",
         "INSERT INTO commits SELECT 9, table_name, version, digest, row_count, key_column, tag, 'x', run_id, "
-        "asset_key, recorded_at, previous_hash, hash FROM commits WHERE sequence = 3",
+        "asset_key, recorded_at, files_sha256, previous_hash, hash FROM commits WHERE sequence = 3",
     ],
 )
 def test_an_edited_log_shows(tmp_path: Path, statement: str) -> None:

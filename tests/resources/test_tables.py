@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from assets.records import CURRICULUM, INSTRUCTIONS, Record, digest, embeddings_record
+from assets.records import CURRICULUM, INSTRUCTIONS, Record, embeddings_record
 from resources import staging
 from resources.errors import SultanaError
 from resources.tables import LanceTables, Provenance, TableRef
@@ -25,7 +25,7 @@ def by(key: str) -> Provenance:
 
 
 def put(tables: LanceTables, key: str, mode: str, rows: pa.Table, **more: object) -> TableRef:
-    return tables.write(NUMBERS, rows, mode=mode, digest=digest(key), provenance=by(key), **more)  # type: ignore[arg-type]
+    return tables.write(NUMBERS, rows, mode=mode, provenance=by(key), **more)  # type: ignore[arg-type]
 
 
 def content(tables: LanceTables, ref: TableRef) -> dict[str, int]:
@@ -76,15 +76,13 @@ def test_nested_and_vector_columns(tables: LanceTables) -> None:
     rows = [{"instruction_id": "i", "task": None, "messages": turns, "origins": [origin], "scores": None}]
     provenance = Provenance("r", "raw/instructions", "k")
     table = pa.Table.from_pylist(rows, schema=INSTRUCTIONS.schema)
-    ref = tables.write(INSTRUCTIONS, table, mode="overwrite", digest="a" * 64, provenance=provenance)
+    ref = tables.write(INSTRUCTIONS, table, mode="overwrite", provenance=provenance)
     assert tables.read(ref).to_pylist() == rows
-    assert ref.tag == "raw-instructions-aaaaaaaaaaaa"
+    assert ref.tag == f"raw-instructions-{ref.digest[:12]}"
     record = embeddings_record("f" * 64, 2)
     vectors = pa.Table.from_pylist([{"instruction_id": "i", "vector": [1.0, 2.0]}], schema=record.schema)
     for key in ("k1", "k2"):
-        ref = tables.write(
-            record, vectors, mode="upsert", digest="b" * 64, provenance=Provenance("r", "e", key)
-        )
+        ref = tables.write(record, vectors, mode="upsert", provenance=Provenance("r", "e", key))
     assert tables.read(ref).to_pylist() == [{"instruction_id": "i", "vector": [1.0, 2.0]}]
 
 
@@ -98,15 +96,15 @@ def test_a_commit_says_who_made_it_and_the_tag_protects_it(tables: LanceTables) 
     assert tables.open(first).schema.metadata == {b"embedder": b"minilm"}
     stored = dataset.read_transaction(second.version).transaction_properties
     assert stored["sultana.run_id"] == "run-1" and stored["sultana.idempotency_key"] == "2"
-    assert stored["sultana.asset_key"] == "numbers" and stored["sultana.digest"] == digest("2")
+    assert stored["sultana.asset_key"] == "numbers" and stored["sultana.digest"] == second.digest
     dataset.cleanup_old_versions(datetime.timedelta(0), error_if_tagged_old_versions=False)
     assert content(tables, first) == {"a": 0}
 
 
 def test_the_same_content_later_gets_its_own_tag(tables: LanceTables) -> None:
-    one = tables.write(NUMBERS, numbers("a"), mode="overwrite", digest="ab" * 32, provenance=by("1"))
-    two = tables.write(NUMBERS, numbers("a"), mode="overwrite", digest="ab" * 32, provenance=by("2"))
-    assert (one.tag, two.tag) == ("numbers-abababababab", "numbers-abababababab-v2")
+    one = tables.write(NUMBERS, numbers("a"), mode="overwrite", provenance=by("1"))
+    two = tables.write(NUMBERS, numbers("a"), mode="overwrite", provenance=by("2"))
+    assert (one.tag, two.tag) == (f"numbers-{one.digest[:12]}", f"numbers-{one.digest[:12]}-v2")
     assert tables.open(two).tags.get_version(one.tag) == 1
 
 
@@ -118,7 +116,7 @@ def test_a_repeated_write_returns_the_version_and_reads_no_row(tables: LanceTabl
         raise AssertionError("read")
         yield
 
-    assert tables.write(NUMBERS, unread(), mode="append", digest="f" * 64, provenance=by("1")) == ref
+    assert tables.write(NUMBERS, unread(), mode="append", provenance=by("1")) == ref
     assert len(tables.versions("numbers")) == 2
 
 
@@ -154,20 +152,21 @@ def test_rows_that_do_not_fit_the_record_are_refused(tables: LanceTables) -> Non
     columns["scores"] = pa.array([None], INSTRUCTIONS.schema.field("scores").type)
     with pytest.raises(SultanaError, match="Column messages.item.role"):
         rows = pa.table(columns, schema=INSTRUCTIONS.schema)
-        tables.write(INSTRUCTIONS, rows, mode="overwrite", digest="a" * 64, provenance=by("n"))
+        tables.write(INSTRUCTIONS, rows, mode="overwrite", provenance=by("n"))
     assert tables.head("numbers") is None
 
 
-def test_the_digest_is_asked_for_after_the_rows(tables: LanceTables) -> None:
-    seen: list[str] = []
-
-    def rows() -> Iterator[pa.RecordBatch]:
-        for name in "abc":
-            seen.append(name)
-            yield numbers(name).to_batches()[0]
-
-    ref = tables.write(NUMBERS, rows(), mode="overwrite", digest=lambda: digest(seen), provenance=by("1"))
-    assert ref.digest == digest(["a", "b", "c"]) and ref.rows == 3
+def test_the_digest_is_that_of_the_rows_however_they_came(tmp_path: Path) -> None:
+    first, second, third = (LanceTables(tmp_path / name) for name in "123")
+    whole = put(first, "1", "overwrite", numbers("a", "b", "c"))
+    put(second, "1", "append", numbers("c"))
+    appended = put(second, "2", "append", numbers("b", "a"))
+    put(third, "1", "append", numbers("c", "b"))
+    changed = pa.table({"id": ["c", "a"], "v": [7, 0]}, schema=NUMBERS.schema)
+    other = put(third, "2", "upsert", changed)
+    again = put(third, "3", "upsert", numbers("c", value=2))
+    assert whole.rows == 3 and (appended.digest, appended.rows) == (whole.digest, 3)
+    assert other.digest != whole.digest and again.rows == 3
 
 
 def test_an_error_of_the_source_comes_through_and_leaves_nothing(tables: LanceTables) -> None:
@@ -179,7 +178,7 @@ def test_an_error_of_the_source_comes_through_and_leaves_nothing(tables: LanceTa
         raise LookupError("the source broke")
 
     with pytest.raises(LookupError, match="the source broke"):
-        tables.write(NUMBERS, rows(), mode="append", digest="a" * 64, provenance=by("2"))
+        tables.write(NUMBERS, rows(), mode="append", provenance=by("2"))
     assert tables.head("numbers") == before
     assert len(os.listdir(tables.path("numbers") / "data")) == 1
 
@@ -239,7 +238,7 @@ def test_streaming_holds_a_few_batches_only(tables: LanceTables) -> None:
             yield pa.RecordBatch.from_pydict(row, schema=schema)
 
     before = _peak_kilobytes()
-    ref = tables.write(CURRICULUM, rows(), mode="overwrite", digest="a" * 64, provenance=by("1"))
+    ref = tables.write(CURRICULUM, rows(), mode="overwrite", provenance=by("1"))
     assert ref.rows == 6000
     assert _peak_kilobytes() - before < 200_000
 
@@ -247,19 +246,19 @@ def test_streaming_holds_a_few_batches_only(tables: LanceTables) -> None:
 def test_a_stream_cut_into_several_files_keeps_rows_order_and_keys(
     tables: LanceTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "_FILE_BYTES", 1000)
+    monkeypatch.setattr(staging, "_FILE_BYTES", 3000)
     ids = [f"{number:04d}" for number in range(900)]
 
     def rows(names: list[str]) -> Iterator[pa.RecordBatch]:
         for start in range(0, len(names), 50):
             yield numbers(*names[start : start + 50]).to_batches()[0]
 
-    ref = tables.write(NUMBERS, rows(ids[:500]), mode="overwrite", digest="a" * 64, provenance=by("1"))
-    ref = tables.write(NUMBERS, rows(ids[500:]), mode="append", digest="b" * 64, provenance=by("2"))
+    ref = tables.write(NUMBERS, rows(ids[:500]), mode="overwrite", provenance=by("1"))
+    ref = tables.write(NUMBERS, rows(ids[500:]), mode="append", provenance=by("2"))
     assert len(tables.open(ref).get_fragments()) == 9
     assert tables.read(ref)["id"].to_pylist() == ids
     with pytest.raises(SultanaError, match='"0000" 2 times'):
-        tables.write(NUMBERS, rows([*ids, "0000"]), mode="overwrite", digest="c" * 64, provenance=by("3"))
+        tables.write(NUMBERS, rows([*ids, "0000"]), mode="overwrite", provenance=by("3"))
     assert len(os.listdir(tables.path("numbers") / "data")) == 9
     upserted = put(tables, "4", "upsert", numbers("0003", "new", value=7))
     assert content(tables, upserted) == {**dict.fromkeys(ids, 0), "0003": 7, "new": 7}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from assets.records import Record, digest
+from assets.records import Record
 from resources import lance_folder
 from resources.errors import SultanaError
 from resources.tables import LanceTables, Provenance, TableRef
@@ -25,7 +25,7 @@ NUMBERS = Record(
 def put(tables: LanceTables, key: str, mode: str, *ids: str) -> TableRef:
     rows = pa.table({"id": list(ids), "v": [0] * len(ids)}, schema=NUMBERS.schema)
     provenance = Provenance("run-1", "numbers", key)
-    return tables.write(NUMBERS, rows, mode=mode, digest=digest(key), provenance=provenance)  # type: ignore[arg-type]
+    return tables.write(NUMBERS, rows, mode=mode, provenance=provenance)  # type: ignore[arg-type]
 
 
 def ids_of(tables: LanceTables, ref: TableRef) -> list[str]:
@@ -62,7 +62,7 @@ fence = kill if place == "before the commit" else None
 schema = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("v", pa.int64())])
 tables.LanceTables(Path(root), fence).write(
     Record("numbers", "id", schema), pa.table({"id": ["b"], "v": [0]}, schema=schema), mode=mode,
-    digest=digest("2"), provenance=tables.Provenance("run-1", "numbers", "2"))
+    provenance=tables.Provenance("run-1", "numbers", "2"))
 """
 
 
@@ -163,7 +163,8 @@ def test_check_sees_what_others_did(tables: LanceTables) -> None:
     shutil.rmtree(tables.root / "stranger.lance")
     # A rollback: the newest version deleted, and written again by another program with doubled keys.
     manifest(tables, 2).unlink()
-    lance.write_dataset(pa.table({"id": ["a"], "v": [0]}), str(tables.path("numbers")), mode="append")
+    doubled = pa.table({"id": ["a"], "v": [0], "row_sha256": pa.array([bytes(32)], pa.binary(32))})
+    lance.write_dataset(doubled, str(tables.path("numbers")), mode="append")
     problems = " / ".join(finding.problem for finding in tables.check())
     assert "another digest" in problems and "more than once" in problems
     with pytest.raises(SultanaError, match="replaced or rolled back"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from assets.records import Record, digest
+from assets.records import Record
 from resources.tables import LanceTables, Provenance
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ for turn in range(8):
     ids = [f"{turn}-{n}" for n in range(5)] + [f"{turn}-of-{me}"]
     rows = pa.table({"id": ids, "v": [int(me)] * 6}, schema=schema)
     key = f"{me}:{turn}"
-    tables.write(Record("numbers", "id", schema), rows, mode="upsert", digest=digest(key),
+    tables.write(Record("numbers", "id", schema), rows, mode="upsert",
                  provenance=Provenance("run", "numbers", key))
 """
 
@@ -50,7 +50,7 @@ sys.stdin.readline()
 for turn in range(15):
     merge = lance.dataset(sys.argv[1]).merge_insert("id")
     merge = merge.when_matched_update_all().when_not_matched_insert_all()
-    merge.execute(pa.table({"id": [f"k{turn}"], "v": [1]}, schema=schema))
+    merge.execute(pa.table({"id": [f"k{turn}"], "v": [1], "row_sha256": [bytes(32)]}, schema=schema))
 """
 
 
@@ -59,9 +59,7 @@ def test_the_declared_key_protects_even_writers_that_bypass_the_lock(tmp_path: P
     first = pa.table({"id": ["a"], "v": [0]}, schema=schema)
     provenance = Provenance("run", "numbers", "1")
     tables = LanceTables(tmp_path)
-    tables.write(
-        Record("numbers", "id", schema), first, mode="overwrite", digest=digest("1"), provenance=provenance
-    )
+    tables.write(Record("numbers", "id", schema), first, mode="overwrite", provenance=provenance)
     path = tables.path("numbers")
     command = [sys.executable, "-c", UNLOCKED, str(path)]
     writers = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(2)]
