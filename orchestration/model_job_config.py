@@ -125,3 +125,17 @@ class DoctorConfig(dg.Config):
     """What is examined beside the data folder."""
 
     port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+
+
+class MaintainConfig(dg.Config):
+    """Which versions of tables are given up."""
+
+    older_than_days: float | None = Field(
+        default=None,
+        ge=0,
+        description="Younger versions stay. Null: SULTANA_RETENTION_DAYS, else 30.",
+    )
+    dry_run: bool = Field(default=False, description="Tell what would be done, and do nothing.")
+    compact: bool = Field(
+        default=False, description="Also write tables of many small files anew, as new versions."
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
+from assets.presentation import table
 from orchestration.model_job_config import (
     AuditConfig,
     CompareConfig,
@@ -18,6 +19,7 @@ from orchestration.model_job_config import (
     ExportConfig,
     ExportModelConfig,
     GenerateConfig,
+    MaintainConfig,
     PromoteConfig,
     ReportConfig,
     RollbackConfig,
@@ -186,6 +188,35 @@ def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> Non
         )
 
 
+@dg.op
+def maintain_versions(
+    context: dg.OpExecutionContext, config: MaintainConfig, registry: ModelRegistry
+) -> None:
+    """Removes versions of tables that nothing depends on, and says what that freed; not while a run is in progress."""
+    from orchestration.maintenance import maintain, show_maintenance
+
+    console = _console()
+    found = maintain(
+        older_than=config.older_than_days,
+        dry_run=config.dry_run,
+        compact=config.compact,
+        run_id=context.run_id,
+        tracking_uri=registry.tracking_uri,
+    )
+    show_maintenance(found, console)
+    _tell(context, console, found)
+    freed = [
+        {
+            "table": one["table"],
+            "versions_removed": len(one["removed"]),
+            "bytes_freed": one["freed_bytes"],
+            "versions_kept": len(one["kept"]),
+        }
+        for one in found["tables"]
+    ]
+    context.add_output_metadata({"freed": table(freed), "freed_bytes": found["freed_bytes"]})
+
+
 def _observe(context: dg.OpExecutionContext, partition: str, told: dict[str, Any]) -> None:
     """Shows where the report lies on the page of the checkpoint that it is about."""
     context.log_event(
@@ -206,6 +237,7 @@ def _job(op: dg.OpDefinition, name: str, command: str) -> dg.JobDefinition:
     )
 
 
+MAINTENANCE = _job(maintain_versions, "maintain_tables", "maintain")
 MODEL_JOBS = [
     _job(compare_versions, "compare_models", "compare"),
     _job(report_version, "report_model", "report"),
@@ -217,4 +249,5 @@ MODEL_JOBS = [
     _job(write_curated_set, "export_instructions", "export"),
     _job(write_model, "export_model", "export-model"),
     _job(examine_machine, "examine_this_machine", "doctor"),
+    MAINTENANCE,
 ]

@@ -30,18 +30,19 @@ class Traces:
     tracking: "Tracking"
 
     def raw_versions(self) -> Iterator[Materialized]:
-        """The materialization of every version of the raw rows, the newest first."""
+        """The materialization of every version of the raw rows that there still is, the newest first."""
         seen = set()
         for made in every_materialization(self.instance, "raw_instructions"):
             ref = made.table()
-            if ref.version not in seen:
+            if ref.version not in seen and not self.tables.is_reclaimed(ref):
                 seen.add(ref.version)
                 yield made
 
     def made_of(self, raw: Materialized, asset: str) -> Materialized | None:
-        """The newest materialization of `asset` that was made of these raw rows."""
+        """The newest materialization of `asset` that was made of these raw rows, if its table is still there."""
         for made in every_materialization(self.instance, asset):
-            if made.record["upstream"]["raw_instructions"]["data_version"] == raw.data_version:
+            upstream = made.record["upstream"]["raw_instructions"]["data_version"]
+            if upstream == raw.data_version and not self.tables.is_reclaimed(made.table(asset)):
                 return made
         return None
 
@@ -53,12 +54,12 @@ class Traces:
         return Snapshot(kept.table("instructions"), dropped.table("dropped_instructions"))
 
     def recipes(self) -> list[TableRef]:
-        """Every version of the recipes that a curriculum could have been made of."""
+        """Every version of the recipes that a curriculum could have been made of and that is still there."""
         found = {
             made.table().version: made.table()
             for made in every_materialization(self.instance, "interpolated_instructions")
         }
-        return [found[version] for version in sorted(found)]
+        return [found[version] for version in sorted(found) if not self.tables.is_reclaimed(found[version])]
 
 
 def trace(text: str, tracking_uri: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ Lance's file layout appears in this module only. No function here takes a lock o
 
 import contextlib
 import json
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Lance names the manifest of version v by 2^64 - 1 - v, so that the newest sorts first.
 _NEWEST_FIRST = 2**64 - 1
 _KEY_MARK = {b"lance-schema:unenforced-primary-key": b"true"}
+_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_-]+")
+_TAG_NAME_LENGTH = 64
 IDEMPOTENCY_KEY = "sultana.idempotency_key"
 RUN_ID = "sultana.run_id"
 ASSET_KEY = "sultana.asset_key"
@@ -98,6 +101,20 @@ def tags(folder: Path) -> dict[str, int | None]:
         except (ValueError, KeyError, TypeError):
             found[path.stem] = None
     return found
+
+
+def tag_stem(asset_key: str, digest: str) -> str:
+    """What the name of the tag begins with that holds a version of this content by this asset."""
+    return f"{_NOT_IN_TAGS.sub('-', asset_key)[:_TAG_NAME_LENGTH]}-{digest[:12]}"
+
+
+def own_tags(folder: Path, version: int) -> set[str]:
+    """The names that `tag_version` could have given to a version, by what it says of itself."""
+    stored = readable_properties(folder, version) or {}
+    if ASSET_KEY not in stored or DIGEST not in stored:
+        return set()
+    stem = tag_stem(stored[ASSET_KEY], stored[DIGEST])
+    return {stem, f"{stem}-v{version}"}
 
 
 def tag_version(folder: Path, dataset: "LanceDataset", stem: str) -> str:

@@ -67,23 +67,22 @@ def plan(tables: LanceTables, table: str, held: Mapping[Version, str], before: d
     history = tables.commits.history(table)
     # A folder that was removed and rebuilt gives its numbers again: only the last holder counts.
     living = {commit.version: commit for commit in history}
-    on_disk = [version for version in lance_folder.versions_on_disk(folder) if version <= history[-1].version]
+    on_disk = [
+        version for version in lance_folder.versions_on_disk(folder)[::-1] if version <= history[-1].version
+    ]
     tags = lance_folder.tags(folder)
     kept: dict[int, str] = {}
     given_up, leftovers = [], []
     for version in on_disk:
         commit = living.get(version)
-        others = sorted(
-            name
-            for name, tagged in tags.items()
-            if tagged == version and (commit is None or name != commit.tag)
-        )
+        tagged = {name for name, number in tags.items() if number == version}
+        others = tagged - ({commit.tag} if commit is not None else lance_folder.own_tags(folder, version))
         if commit is not None and commit.sequence == history[-1].sequence:
             kept[version] = NEWEST
         elif commit is not None and commit.sequence not in gone and (table, version) in held:
             kept[version] = held[table, version]
         elif others:
-            kept[version] = f"{HELD_BY_TAG}: {others[0]}"
+            kept[version] = f"{HELD_BY_TAG}: {min(others)}"
         elif commit is None or commit.sequence in gone:
             leftovers.append(version)
         elif datetime.datetime.fromisoformat(commit.recorded_at) >= before:
@@ -140,7 +139,7 @@ def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
     return int(freed.bytes_removed)
 
 
-def fragments(tables: LanceTables, table: str) -> Sequence[int]:
+def data_files(tables: LanceTables, table: str) -> Sequence[int]:
     """The bytes of each data file of the newest version of a table."""
     head = tables.head(table)
     if head is None:

@@ -8,7 +8,6 @@ between the two leaves a version that the same write, run again, adopts by its i
 Readers open the version they were given, never "the newest".
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from lance import LanceDataset
 
 Mode = Literal["overwrite", "append", "upsert"]
-_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_-]+")
-_TAG_NAME_LENGTH = 64
 
 
 class Record(Protocol):
@@ -335,8 +332,8 @@ class LanceTables:
         self, record: Record, dataset: "LanceDataset", digest: str, provenance: Provenance
     ) -> TableRef:
         folder = self.path(record.table)
-        name = _NOT_IN_TAGS.sub("-", provenance.asset_key)[:_TAG_NAME_LENGTH]
-        tag = lance_folder.tag_version(folder, dataset, f"{name}-{digest[:12]}")
+        stem = lance_folder.tag_stem(provenance.asset_key, digest)
+        tag = lance_folder.tag_version(folder, dataset, stem)
         sync_filesystem(folder)
         before = self.commits.head(record.table)
         known = {one.path: one for one in self.commits.files(before)} if before else {}
