@@ -168,10 +168,13 @@ def _unrecorded(
 
 
 def _is_ours(tables: LanceTables, tracking: "Tracking", version: Any) -> bool:
-    """Whether a version was trained from tables of this folder; a registry can serve several."""
+    """Whether a version was trained from tables of this folder, wherever it lay then; a registry can serve several."""
     if PARTITION_TAG not in version.tags:
         return False
     with tracking.client() as client:
         inputs = client.get_run(version.run_id).inputs.dataset_inputs
-    uris = [json.loads(one.dataset.source)["uri"] for one in inputs]
-    return any(Path(uri).resolve().is_relative_to(tables.root.resolve()) for uri in uris)
+    for source in (json.loads(one.dataset.source) for one in inputs):
+        history = tables.versions(Path(source["uri"]).stem)
+        if any((one.version, one.digest) == (source["version"], source["digest"]) for one in history):
+            return True
+    return False
