@@ -98,6 +98,7 @@ def maintain(
             plans = ours.plans(tables.commits.tables(), days)
             told = [_told(one, bytes_of(tables, one)) for one in plans]
         else:
+            ours.refuse_runs()  # before anybody is kept from writing
             reason = f"nothing depended on it, and it was older than {days:g} days"
             with exclusive_lock(tables.root / ".locks" / ".maintenance.lock"), no_writer(tables) as names:
                 # Asked with every writer locked out: a run that has written since then shows here, and one that

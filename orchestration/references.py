@@ -55,8 +55,9 @@ def referenced(
         for place, why in more:
             roots.setdefault(place, why)
     held: dict[Version, str] = {}
+    seen: set[int] = set()
     for place, why in roots.items():
-        for made in _chain(found, place):
+        for made in _chain(found, place, seen):
             for ref in made.record["tables"].values():
                 held.setdefault((ref["table"], int(ref["version"])), why)
     for version, why in _unrecorded(tables, tracking, manifests, found, versions):
@@ -112,9 +113,12 @@ def _young(found: Mapping[int, Materialized], since: datetime.datetime) -> Itera
             yield place, f"materialized within the retention age ({made.asset})"
 
 
-def _chain(found: Mapping[int, Materialized], root: int) -> Iterator[Materialized]:
-    """A materialization and all that it was made from, with what was written beside its instructions."""
-    waiting, seen = [found[root]], set()
+def _chain(found: Mapping[int, Materialized], root: int, seen: set[int]) -> Iterator[Materialized]:
+    """A materialization and all that it was made from, with what was written beside its instructions.
+
+    What is `seen` is left out, and added to by what is told.
+    """
+    waiting = [found[root]]
     while waiting:
         made = waiting.pop()
         if made.storage_id in seen:

@@ -50,7 +50,7 @@ def audit(
 def trace(
     row: Annotated[
         str | None,
-        typer.Argument(metavar="[ROW]", help="Id of a row, an origin or a mix; or FILE:LINE, lines from 1."),
+        typer.Argument(metavar="ROW", help="Id of a row, an origin or a mix; or FILE:LINE, lines from 1."),
     ] = None,
     text: Annotated[
         str,
