@@ -5,19 +5,14 @@ audit reads the same rows. Every strategy writes this one table (`records.CURRIC
 never needs to know which one chose.
 """
 
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from assets.records import CURRICULUM, ID_LENGTH, KINDS, digest
-from resources.errors import SultanaError
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_REMEDY = "Materialize the curriculum again: its ledger is incomplete or was edited"
+from assets.ledger_columns import read_columns
+from assets.records import CURRICULUM, ID_LENGTH, digest
 
 
 @dataclass(frozen=True)
@@ -127,82 +122,29 @@ def read_curriculum(
     a strategy or seed is mixed; a score is not finite; a weight is not above 0; a kind is
     unknown; a reason is empty; or a hash is not one.
     """
-    missing = set(CURRICULUM.schema.names) - set(table.column_names)
-    if missing:
-        raise SultanaError(f"The curriculum table lacks the columns {', '.join(sorted(missing))}", _REMEDY)
-    rows = table.select(CURRICULUM.schema.names).to_pylist()
-    if identity is not None:
-        rows = [row for row in rows if row["curriculum_id"] == identity]
-    if not rows:
-        raise SultanaError(
-            "The curriculum table has no entry"
-            if identity is None
-            else f"Curriculum {identity} has no entry",
-            "Materialize the curriculum",
-        )
-    headers = {(row["curriculum_id"], row["strategy"], row["seed"]) for row in rows}
-    if len(headers) > 1:
-        known = ", ".join(sorted({row["curriculum_id"] for row in rows})[:4])
-        raise SultanaError(
-            f"The entries are of more than one curriculum, strategy or seed (curricula: {known})",
-            "Name the curriculum to read, and keep one strategy and seed per curriculum",
-        )
-    found, strategy, seed = headers.pop()
-    by_step: dict[int, dict[int, Entry]] = {}
-    for row in rows:
-        _check_entry(row)
-        slots = by_step.setdefault(row["step"], {})
-        if row["slot"] in slots:
-            raise SultanaError(
-                f"Step {row['step']} of curriculum {found} has slot {row['slot']} twice", _REMEDY
+    found = read_columns(table.to_batches(), identity, steps=steps, batch_size=batch_size)
+    entries = found.entries.to_pylist()
+    size = found.batch_size
+    return Curriculum(
+        found.curriculum_id,
+        found.strategy,
+        found.seed,
+        tuple(
+            Selection(
+                step,
+                tuple(
+                    Entry(
+                        row["row_id"],
+                        row["kind"],
+                        row["cluster"],
+                        row["score"],
+                        row["weight"],
+                        row["reason"],
+                        row["policy_sha256"],
+                    )
+                    for row in entries[step * size : (step + 1) * size]
+                ),
             )
-        slots[row["slot"]] = Entry(
-            row["row_id"],
-            row["kind"],
-            row["cluster"],
-            row["score"],
-            row["weight"],
-            row["reason"],
-            row["policy_sha256"],
-        )
-    _check_complete(found, by_step, steps, batch_size)
-    ordered = tuple(
-        Selection(step, tuple(by_step[step][slot] for slot in sorted(by_step[step])))
-        for step in sorted(by_step)
+            for step in range(found.steps)
+        ),
     )
-    return Curriculum(found, strategy, seed, ordered)
-
-
-def _check_entry(row: Mapping[str, Any]) -> None:
-    name = f"Entry {row['entry_id']}"
-    if row["entry_id"] != f"{row['curriculum_id']}:{row['step']}:{row['slot']}":
-        raise SultanaError(f"{name} is at step {row['step']}, slot {row['slot']}", _REMEDY)
-    if row["kind"] not in KINDS:
-        raise SultanaError(f"{name} has kind {row['kind']!r}; expected {' or '.join(KINDS)}", _REMEDY)
-    if not math.isfinite(row["score"]):
-        raise SultanaError(f"{name} has score {row['score']}; expected a finite number", _REMEDY)
-    if not (math.isfinite(row["weight"]) and row["weight"] > 0):
-        raise SultanaError(f"{name} has weight {row['weight']}; expected a finite number above 0", _REMEDY)
-    if not row["row_id"] or not row["reason"]:
-        raise SultanaError(f"{name} lacks a row id or a reason", _REMEDY)
-    if not _SHA256.fullmatch(row["policy_sha256"]):
-        raise SultanaError(
-            f"{name} has policy hash {row['policy_sha256']!r}; expected 64 hex digits", _REMEDY
-        )
-
-
-def _check_complete(
-    found: str, by_step: Mapping[int, Mapping[int, Entry]], steps: int | None, batch_size: int | None
-) -> None:
-    total = max(by_step) + 1 if steps is None else steps
-    absent = sorted(set(range(total)) - set(by_step))
-    if absent or len(by_step) != total:
-        where = f"lacks step {absent[0]}" if absent else f"has {len(by_step)} steps"
-        raise SultanaError(f"Curriculum {found} {where}; expected steps 0 to {total - 1}", _REMEDY)
-    size = max(len(slots) for slots in by_step.values()) if batch_size is None else batch_size
-    for step, slots in sorted(by_step.items()):
-        if set(slots) != set(range(size)):
-            raise SultanaError(
-                f"Step {step} of curriculum {found} has slots {sorted(slots)}; expected 0 to {size - 1}",
-                _REMEDY,
-            )

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,26 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+_STARTED_BY = (
+    ("dagster/schedule_name", "schedule"),
+    ("dagster/sensor_name", "sensor"),
+    ("dagster/backfill", "backfill"),
+    ("user", "user"),
+    ("sultana/started_by", ""),
+)
+
+
+def started_by(tags: Mapping[str, str]) -> str:
+    """Who or what started a run with these tags, in words."""
+    found = [f"{what} {tags[tag]}".strip() for tag, what in _STARTED_BY if tag in tags]
+    return found[0] if found else "by hand, through Dagster"
+
+
+def installed_packages() -> list[str]:
+    """Every distribution of this Python environment as name==version, sorted."""
+    return sorted({f"{one.name}=={one.version}" for one in distributions()})
 
 
 @dataclass
@@ -201,6 +221,7 @@ class Stage:
             "tables": {ref.table: ref.to_json() for ref in tables},
             "content_digest": content,
             "made_by_run": self.context.run_id,
+            "started_by": started_by(self.context.run.tags),
             "environment": environment(),
             "facts": dict(facts or {}),
         }

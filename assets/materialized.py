@@ -147,6 +147,15 @@ def made_in_run(
     return None
 
 
+def first_made(instance: dg.DagsterInstance, made: Materialized) -> Materialized:
+    """The materialization that `made` is, or is a reuse of: what a run made is recorded again when it is reused."""
+    found = made
+    for one in every_materialization(instance, made.asset, made.partition):
+        if one.record == made.record:
+            found = one
+    return found
+
+
 def made_before(instance: dg.DagsterInstance, made: Materialized) -> Materialized | None:
     """The newest earlier materialization of the same asset and partition that was not merely reused by `made`."""
     for one in every_materialization(instance, made.asset, made.partition):

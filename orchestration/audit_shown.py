@@ -13,13 +13,12 @@ MOST_SHOWN = 20
 
 def show_audit(found: Mapping[str, Any], console: Console) -> None:
     """Prints the story of a model first, then its chain, sources, tasks and most used rows."""
-    model, totals, manifest = found["model"], found["totals"], found["manifest"]
+    model, manifest, totals = found["model"], found["manifest"], found.get("totals")
+    title = f"{model['model']} version {model['version']}{_aliases(model['aliases'])}"
     console.print(
-        f"{model['model']} version {model['version']}{_aliases(model['aliases'])}: {totals['steps']:,} steps of "
-        f"{totals['slots'] // totals['steps']} rows, {totals['distinct_rows']:,} distinct rows from "
-        f"{totals['distinct_instructions']:,} instructions; {totals['interpolated_slots']:,} of "
-        f"{totals['slots']:,} slots mixed; chosen by {found['strategy']} ({found['partition']}), "
-        f"curriculum {found['curriculum_id']}",
+        f"{title}: {_story(found, totals)}"
+        if totals is not None
+        else f"{title}: nothing is counted, because what is stored is not what was recorded",
         markup=False,
         soft_wrap=True,
     )
@@ -28,7 +27,18 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
         False: f"DIFFERS from {manifest['registered']}, which the model version carries: the record was changed",
         None: "the model version carries none yet (materialize lineage_manifest)",
     }[manifest["agrees"]]
-    console.print(f"Lineage manifest {manifest['sha256']}: {agrees}", markup=False, soft_wrap=True)
+    signed = f"; signed by {manifest['signed_by']}" if manifest["signed_by"] else ""
+    console.print(
+        f"Lineage manifest {manifest['sha256']}: {agrees}{signed} (told by {manifest['told_by']})",
+        markup=False,
+        soft_wrap=True,
+    )
+    if checked := found.get("verification"):
+        _show_verification(checked, console)
+    if again := found.get("replay"):
+        console.print(_replayed(again), markup=False, soft_wrap=True)
+    if totals is None:
+        return
     chain = _table(
         "What it was made of",
         ("asset", "code", "data version", "Lance tables", "started by", "git commit", "run"),
@@ -72,6 +82,7 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
                 f"{one['overlapping']:,}",
             )
     console.print(chain, sources, tasks, used)
+    _show_influences(totals["influences"], console)
     if overlaps.row_count:
         console.print(overlaps)
     elif found["contamination"]:
@@ -80,6 +91,95 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
         console.print(
             f"Every slot with its origins: {written['file']} ({written['rows']:,} rows)", markup=False
         )
+
+
+def _story(found: Mapping[str, Any], totals: Mapping[str, Any]) -> str:
+    return (
+        f"{totals['steps']:,} steps of "
+        f"{totals['slots'] // totals['steps']} rows, {totals['distinct_rows']:,} distinct rows from "
+        f"{totals['distinct_instructions']:,} instructions; {totals['interpolated_slots']:,} of "
+        f"{totals['slots']:,} slots mixed ({totals['synthetic_share']:.1%} synthetic); chosen by "
+        f"{found['strategy']} ({found['partition']}), "
+        f"curriculum {found['curriculum_id']}"
+    )
+
+
+def _replayed(again: Mapping[str, Any]) -> str:
+    others = ", ".join(again["environment_differs"])
+    where = f"; this environment differs in {others}" if others else ""
+    said, tensors = f"Trained again, {again['steps']:,} steps", again["tensors"]
+    if again["bit_equal"]:
+        return f"{said}: all {tensors:,} tensors are equal, bit for bit{where}."
+    verdict = "within" if again["reproduced"] else "BEYOND"
+    return (
+        f"{said}: {again['bit_equal_tensors']:,} of {tensors:,} tensors are equal bit for bit; {again['worst']} "
+        f"differs by {again['largest_difference']:.3g} of its root mean square, {verdict} the tolerance "
+        f"of {again['tolerance']:g}{where}."
+    )
+
+
+def _show_verification(checked: Mapping[str, Any], console: Console) -> None:
+    if checked["sound"]:
+        rows = sum(one["rows"] for one in checked["tables"])
+        size = sum(one["bytes"] for one in checked["tables"])
+        console.print(
+            f"Verified in {checked['seconds']:,.1f} s: {rows:,} rows of {len(checked['tables'])} table versions "
+            f"({size / 1e6:,.1f} MB), {len(checked['model_files'])} files of the model, the base model, parameters and "
+            "metrics in MLflow, the commit log, the ledger, every id: all as recorded.",
+            soft_wrap=True,
+        )
+        return
+    board = _table(f"{len(checked['problems'])} problems", ("where", "problem", "remedy"))
+    for one in checked["problems"]:
+        board.add_row(*(escape_terminal(one[name], 400) for name in ("where", "problem", "remedy")))
+    console.print(board)
+
+
+def show_proof(found: Mapping[str, Any], console: Console) -> None:
+    """Prints what was proved, and how to check it."""
+    was = "was" if found["included"] else "was not"
+    console.print(
+        f"Instruction {found['instruction_id']} {was} among the {found['training_set']['instructions']:,} instructions "
+        f"that {found['model']} version {found['version']} was trained on"
+        + (f" ({len(found['uses']):,} slots)." if found["included"] else "."),
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"Check it: python {found['folder']}/check_proof.py {found['folder']}/proof.json --manifest-sha256 "
+        f"{found['manifest_sha256']}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _show_influences(found: Mapping[str, Any], console: Console) -> None:
+    told = f"Influence by gain: {found['told']}"
+    if found["sum"] is None:
+        console.print(told, markup=False)
+        return
+    right = ("gain", "slots", "from step")
+    rows = _table("Top influences: rows", ("row", "kind", *right), right=right)
+    for one in found["rows"]:
+        rows.add_row(
+            one["row_id"],
+            one["kind"],
+            f"{one['gain']:+.3g}",
+            f"{one['slots']:,}",
+            f"{one['first_step']:,}",
+        )
+    behind = _table(
+        "Top influences: instructions, mixes shared out", ("instruction", "task", "source", "gain"), ("gain",)
+    )
+    for one in found["instructions"]:
+        behind.add_row(
+            one["instruction_id"],
+            escape_terminal(one["task"], 40),
+            ", ".join(sorted({place["source"] for place in one["sources"]})),
+            f"{one['gain']:+.3g}",
+        )
+    console.print(rows, behind)
+    console.print(f"{told}; {found['sum']:+.4f} in all", markup=False)
 
 
 def show_trace(found: Mapping[str, Any], console: Console) -> None:

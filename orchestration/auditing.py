@@ -1,153 +1,106 @@
 """`sultana audit`: what went into a registered version, by the event pointers that each materialization recorded."""
 
-import functools
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from assets.lineage.audit.backward import LEDGER_ROW, Backward
-from assets.lineage.exports.parts import write_file
-from assets.lineage.manifest import build_manifest
-from assets.materialized import Materialized, follow, record_at
+from assets.lineage.audit.influence import gains_of
+from assets.lineage.audit.lineage import tell
+from assets.lineage.audit.rows_file import checked_rows_file, write_rows_file
+from assets.materialized import Materialized, follow
+from assets.records import EVALUATIONS
+from orchestration.chains import RegisteredLineage, lineage_of
 from orchestration.instance import open_instance
-from orchestration.registered import Registered, checkpoint_of, find_registered, made_for, open_registry
+from orchestration.registered import find_registered, made_for, open_registry
+from orchestration.verifying import verify
 from resources.definitions import Storage, data_folder
-from resources.errors import SultanaError
 from resources.tables import LanceTables
-
-MANIFEST_TAG = "sultana.lineage_manifest_sha256"
-"""The tag of a model version in which `lineage_manifest` keeps the hash of the whole chain."""
-
-ROW_FILES = (".parquet", ".jsonl")
-_STARTED_BY = (
-    ("dagster/schedule_name", "schedule"),
-    ("dagster/sensor_name", "sensor"),
-    ("dagster/backfill", "backfill"),
-    ("user", "user"),
-    ("sultana/started_by", ""),
-)
+from resources.text import sql_quote
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What an audit found, and where its rows can be read."""
-
-    told: dict[str, Any]
-    rows: Backward
-
-
-def audit(reference: str, rows_file: Path | None = None, *, tracking_uri: str = "") -> dict[str, Any]:
+def audit(
+    reference: str,
+    rows_file: Path | None = None,
+    *,
+    verified: bool = False,
+    replayed: bool = False,
+    say: Any = len,
+    tracking_uri: str = "",
+) -> dict[str, Any]:
     """Everything upstream of a registered version, as JSON values; its ledger also as a file, where one is named.
 
-    `chain` holds every materialization, the checkpoint first; `totals` what `Backward.totals` counts;
-    `manifest` whether the chain is still the one whose hash the model version carries. Raises SultanaError
+    `chain` holds every materialization, the checkpoint first; `totals` what `Backward.totals` counts; `manifest`
+    whether the chain is still the one whose hash the model version carries; `verification`, where it was asked for,
+    what `verifying.verify` found, `replay` what `replaying.replay` did; `say` is told the progress. Raises SultanaError
     where the version is not there, a link is broken, or `rows_file` exists or ends in neither .parquet nor .jsonl.
     """
     if rows_file is not None:
-        rows_file = _check_rows_file(rows_file)
+        rows_file = checked_rows_file(rows_file)
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     model = find_registered(tracking, reference)
     with open_instance(data_folder()) as instance:
-        checkpoint = checkpoint_of(instance, model)
-        found = _audit(instance, tables, model, checkpoint)
-    if rows_file is not None:
-        written = _write(found.rows, rows_file)
-        found.told["rows_file"] = {"file": str(rows_file), "rows": written}
-    return found.told
+        lineage = lineage_of(instance, tracking, tables, model)
+        backward = lineage.backward
+        checked = verify(instance, tracking, tables, lineage, say) if verified else None
+        told = _told(instance, tables, lineage)
+        sound = checked is None or checked["sound"]
+        if replayed and sound:
+            from orchestration.replaying import replay
+
+            told["replay"] = replay(tracking, tables, lineage, say)
+    if checked is not None:
+        told["verification"] = checked
+    if sound:
+        told["totals"] = backward.totals()
+        if rows_file is not None:
+            written = write_rows_file(rows_file, LEDGER_ROW, backward.batches())
+            told["rows_file"] = {"file": str(rows_file), "rows": written}
+    return told
 
 
-def _audit(
-    instance: dg.DagsterInstance, tables: LanceTables, model: Registered, checkpoint: Materialized
-) -> Audit:
-    manifest = build_manifest(checkpoint.pointer(), functools.partial(record_at, instance))
-    curriculum = follow(instance, checkpoint, "curriculum")
+def holds(found: Mapping[str, Any]) -> bool:
+    """Whether everything that an audit was asked to check is as recorded."""
+    verification, replay = found.get("verification"), found.get("replay")
+    return (verification is None or verification["sound"]) and (replay is None or replay["reproduced"])
+
+
+def _told(instance: dg.DagsterInstance, tables: LanceTables, lineage: RegisteredLineage) -> dict[str, Any]:
+    model, registered = lineage.model, lineage.registered_sha256
+    found = tell(lineage, _scores(instance, tables, lineage))
+    found["model"] |= {"name": model.name, "aliases": list(model.aliases)}
+    found["manifest"] |= {
+        "registered": registered,
+        "agrees": None if registered is None else registered == lineage.sha256,
+        "signed_by": lineage.signature["public_key"] if lineage.signature else None,
+        "told_by": lineage.told_by,
+    }
+    return found
+
+
+def _scores(
+    instance: dg.DagsterInstance, tables: LanceTables, lineage: RegisteredLineage
+) -> list[Mapping[str, Any]]:
+    """The rows of the version's newest evaluation; without Dagster's word, all that the table has of it."""
+    made = made_for(instance, "evaluation", lineage.model)[:1]
+    if made:
+        return list(made[0].record["facts"]["rows"])
+    ref = tables.head(EVALUATIONS.table)
+    wanted = f"checkpoint_id = {sql_quote(lineage.chain.checkpoint['facts']['checkpoint_id'])}"
+    return tables.read(ref, filter=wanted).to_pylist() if ref is not None else []
+
+
+def open_backward(instance: dg.DagsterInstance, tables: LanceTables, curriculum: Materialized) -> Backward:
+    """A curriculum with the very table versions that it was made from."""
     clusters = follow(instance, curriculum, "diversity_clusters")
     facts = curriculum.record["facts"]
-    backward = Backward(
+    return Backward(
         tables,
         curriculum=curriculum.table(),
         curriculum_id=facts["curriculum_id"],
         instructions=follow(instance, clusters, "instructions").table("instructions"),
         recipes=follow(instance, clusters, "interpolated_instructions").table(),
+        gains=gains_of(facts),
     )
-    told = {
-        "model": {"name": model.name, "aliases": list(model.aliases), **manifest["model"]},
-        "partition": checkpoint.partition,
-        "strategy": facts["strategy"],
-        "curriculum_id": facts["curriculum_id"],
-        "manifest": {
-            "sha256": manifest["manifest_sha256"],
-            "registered": model.tags.get(MANIFEST_TAG),
-            "agrees": model.tags.get(MANIFEST_TAG) == manifest["manifest_sha256"]
-            if MANIFEST_TAG in model.tags
-            else None,
-        },
-        "chain": [_link(instance, one) for one in manifest["materializations"]],
-        "totals": backward.totals(),
-        "contamination": [
-            {name: row[name] for name in ("split", "task", "metric", "examples", "overlapping")}
-            for made in made_for(instance, "evaluation", model)[:1]
-            for row in made.record["facts"]["rows"]
-        ],
-    }
-    return Audit(told, backward)
-
-
-def _link(instance: dg.DagsterInstance, one: Mapping[str, Any]) -> dict[str, Any]:
-    code = one["environment"]
-    return {
-        "asset": one["asset"],
-        "partition": one["partition"],
-        "code_version": one["code_version"],
-        "data_version": one["data_version"],
-        "made_at": one["made_at"],
-        "made_by_run": one["made_by_run"],
-        "started_by": started_by(instance.get_run_by_id(one["made_by_run"])),
-        "git_commit": code["git_commit"],
-        "git_dirty": code["git_dirty"],
-        "environment": code,
-        "configuration": one["configuration"],
-        "settings": one["settings"],
-        "tables": [
-            {name: ref[name] for name in ("table", "version", "digest", "rows")}
-            for ref in one["tables"].values()
-        ],
-    }
-
-
-def started_by(run: dg.DagsterRun | None) -> str:
-    """Who or what started a run, in words."""
-    if run is None:
-        return "unknown: Dagster no longer knows the run"
-    found = [f"{what} {run.tags[tag]}".strip() for tag, what in _STARTED_BY if tag in run.tags]
-    return found[0] if found else "by hand, through Dagster"
-
-
-def _check_rows_file(file: Path) -> Path:
-    file = file.expanduser().resolve()
-    if file.suffix not in ROW_FILES:
-        raise SultanaError(
-            f"{file} ends in neither {' nor '.join(ROW_FILES)}", "Name a file such as rows.parquet"
-        )
-    if file.exists():
-        raise SultanaError(
-            f"{file} exists already", "Name another file, or remove this one if it is not needed"
-        )
-    if not file.parent.is_dir():
-        raise SultanaError(f"The folder {file.parent} does not exist", "Create it, or name another file")
-    return file
-
-
-def _write(rows: Backward, file: Path) -> int:
-    # Renamed into place: a file of that name is whole.
-    temporary = file.with_name(f".{file.name}.tmp{file.suffix}")
-    try:
-        written = write_file(temporary, LEDGER_ROW, rows.rows())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return written

@@ -34,6 +34,7 @@ _COMMANDS: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...]], ...]] = {
     "Audit it": (
         (auditing.audit, auditing.AUDIT_EXAMPLES),
         (auditing.trace, auditing.TRACE_EXAMPLES),
+        (auditing.prove, auditing.PROVE_EXAMPLES),
     ),
     "Use it": (
         (using.generate, using.GENERATE_EXAMPLES),

@@ -1,45 +1,105 @@
-"""`sultana compare`: the scores of two registered versions side by side, and the settings that differ."""
+"""`sultana compare`: what changed between two registered versions, down to rows, and what they score."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from rich.console import Console
-from rich.table import Table
 
 from assets.evaluation.config import LeaderboardConfig
 from assets.evaluation.leaderboard_assets import read_answers
-from assets.evaluation.paired import LOWER_IS_BETTER, marks_of, paired_bootstrap
+from assets.evaluation.paired import LOWER_IS_BETTER, Marks, marks_of, paired_bootstrap
 from assets.evaluation.shown import quoted_metrics
+from assets.lineage.audit.rows_file import checked_rows_file, write_rows_file
+from assets.lineage.difference.associations import NOTE, beside_shares
+from assets.lineage.difference.chains import flat
+from assets.lineage.difference.differing import DIFFERING_ROW
 from assets.materialized import Materialized, follow
 from orchestration.evaluated import alike_evaluation, evaluation_of
 from orchestration.instance import open_instance
+from orchestration.lineage_compared import compare_lineages
 from orchestration.registered import Registered, checkpoint_of, find_registered, open_registry
 from resources.definitions import Storage, data_folder
+from resources.errors import SultanaError
 from resources.tables import LanceTables
-from resources.text import escape_terminal
 
 
-def compare_versions(ours: str, theirs: str, tracking_uri: str = "") -> dict[str, Any]:
+def compare_versions(
+    ours: str, theirs: str, tracking_uri: str = "", rows_file: Path | None = None
+) -> dict[str, Any]:
     """Two versions A and B compared, as JSON values.
 
-    `scores` holds a row a benchmark and metric, with the difference A − B over the questions that both answered
-    and the ends of its 95 % interval; `tasks` both values of every task; `settings` what differs. Raises
-    SultanaError where a version is not there, or the two were not evaluated alike.
+    `lineage` holds what changed in the two chains, tables and curricula (`compare_lineages`); `scores` a row a
+    benchmark and metric, with the difference A − B over the questions that both answered and the ends of its 95 %
+    interval; `tasks` both values of every task; `associations` the paired difference of every task beside the
+    change in share of its rows; `settings` what differs. Where the two were not evaluated alike, `not_scored` says
+    why and there are no scores. Every row that differs is also written to `rows_file`, where one is named.
+
+    Raises SultanaError where a version is not there, a link is broken, or `rows_file` cannot be written.
     """
+    if rows_file is not None:
+        rows_file = checked_rows_file(rows_file)
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     left, right = find_registered(tracking, ours), find_registered(tracking, theirs)
     with open_instance(data_folder()) as instance:
-        mine = evaluation_of(instance, left)
-        other = alike_evaluation(instance, right, left, mine)
-        return {
+        lineage = compare_lineages(
+            instance, tables, checkpoint_of(instance, left), checkpoint_of(instance, right)
+        )
+        told = {
             "a": _named(left),
             "b": _named(right),
-            "scores": list(_scores(tables, mine, other)),
-            "tasks": list(_tasks(mine, other)),
+            "lineage": lineage.told,
+            **_scored(instance, tables, left, right, lineage.told["curriculum"]),
             "settings": list(_differing(_settings(instance, left), _settings(instance, right))),
         }
+    if rows_file is not None:
+        written = write_rows_file(rows_file, DIFFERING_ROW, lineage.rows())
+        told["rows_file"] = {"file": str(rows_file), "rows": written}
+    return told
+
+
+def _scored(
+    instance: dg.DagsterInstance,
+    tables: LanceTables,
+    left: Registered,
+    right: Registered,
+    curriculum: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Scores, by benchmark and by task, and what changed with them; empty where they cannot be compared."""
+    try:
+        mine = evaluation_of(instance, left)
+        other = alike_evaluation(instance, right, left, mine)
+    except SultanaError as problem:
+        return {
+            "not_scored": str(problem),
+            "scores": [],
+            "tasks": [],
+            "associations": {"note": NOTE, "scores": []},
+        }
+    metrics = quoted_metrics([mine.record["configuration"]["split"]])
+    columns = ["benchmark", "task", "question_id", "scores"]
+    ours, theirs = (read_answers(tables, one, columns) for one in (mine, other))
+    by_task = _by_task(ours, metrics), _by_task(theirs, metrics)
+    rows = [
+        {"task": task, **row}
+        for task in sorted(by_task[0].keys() & by_task[1].keys())
+        for row in _scores(by_task[0][task], by_task[1][task])
+    ]
+    return {
+        "not_scored": None,
+        "scores": list(_scores(marks_of(ours, metrics), marks_of(theirs, metrics))),
+        "tasks": list(_tasks(mine, other)),
+        "associations": {"note": NOTE, "scores": beside_shares(rows, curriculum)},
+    }
+
+
+def _by_task(answers: Sequence[Mapping[str, Any]], metrics: Mapping[str, Sequence[str]]) -> dict[str, Marks]:
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for answer in answers:
+        found[answer["task"]].append(answer)
+    return {task: marks_of(those, metrics) for task, those in found.items()}
 
 
 def _named(model: Registered) -> dict[str, Any]:
@@ -51,11 +111,8 @@ def _named(model: Registered) -> dict[str, Any]:
     }
 
 
-def _scores(tables: LanceTables, mine: Materialized, other: Materialized) -> Iterator[dict[str, Any]]:
+def _scores(left: Marks, right: Marks) -> Iterator[dict[str, Any]]:
     config = LeaderboardConfig()
-    metrics = quoted_metrics([mine.record["configuration"]["split"]])
-    columns = ["benchmark", "question_id", "scores"]
-    left, right = (marks_of(read_answers(tables, one, columns), metrics) for one in (mine, other))
     for key in sorted(left.keys() & right.keys()):
         difference = paired_bootstrap(
             left[key], right[key], samples=config.bootstrap_samples, seed=config.bootstrap_seed
@@ -92,20 +149,11 @@ def _settings(instance: dg.DagsterInstance, model: Registered) -> dict[str, Any]
     curriculum = follow(instance, checkpoint, "curriculum")
     found: dict[str, Any] = {}
     for made in (curriculum, checkpoint):
-        found |= _flat(made.record["configuration"], made.asset)
-        found |= _flat(made.record["settings"], made.asset)
+        found |= flat(made.record["configuration"], made.asset)
+        found |= flat(made.record["settings"], made.asset)
         found[f"{made.asset}.code_version"] = made.record["code_version"]
         for name, pointer in made.record["upstream"].items():
             found[f"{made.asset} ← {name}"] = pointer["data_version"]
-    return found
-
-
-def _flat(settings: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= (
-            _flat(value, f"{prefix}.{name}") if isinstance(value, Mapping) else {f"{prefix}.{name}": value}
-        )
     return found
 
 
@@ -113,47 +161,3 @@ def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[d
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             yield {"setting": name, "a": ours.get(name), "b": theirs.get(name)}  # null: has no such setting
-
-
-def show_comparison(found: Mapping[str, Any], console: Console) -> None:
-    """Prints the comparison as three tables."""
-    titles = [f"{one['model']} version {one['version']}" for one in (found["a"], found["b"])]
-    console.print(f"A: {titles[0]}    B: {titles[1]}", markup=False)
-    scores = _table("Question by question", ("benchmark", "metric"), ("A", "B", "A − B [95 %]", "questions"))
-    for row in found["scores"]:
-        one = row["difference"]
-        scores.add_row(
-            row["benchmark"],
-            f"{row['metric']} ({'lower' if row['lower_is_better'] else 'higher'} is better)",
-            f"{row['a']:.4f}",
-            f"{row['b']:.4f}",
-            f"{one['mean']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]" if one else "",
-            f"{one['questions']:,}" if one else "",
-        )
-    tasks = _table("Task by task", ("split", "task", "metric"), ("examples", "A", "B"))
-    for row in found["tasks"]:
-        other = "" if row["b"] is None else f"{row['b']:.4f}"
-        tasks.add_row(
-            row["split"],
-            escape_terminal(row["task"], 60),
-            row["metric"],
-            str(row["examples"]),
-            f"{row['a']:.4f}",
-            other,
-        )
-    settings = _table("Settings and inputs that differ", ("setting", "A", "B"), ())
-    for row in found["settings"]:
-        settings.add_row(
-            row["setting"],
-            *("–" if row[name] is None else escape_terminal(str(row[name]), 80) for name in ("a", "b")),
-        )
-    console.print(scores, tasks, *([settings] if found["settings"] else ["No setting differs."]))
-
-
-def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    board = Table(title=title, title_justify="left")
-    for column in left:
-        board.add_column(column)
-    for column in right:
-        board.add_column(column, justify="right")
-    return board

@@ -1,12 +1,14 @@
 """Progress and results on a terminal: bars where it is one, plain lines where it is not."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from resources.progress import describe
+from resources.progress import describe, install_sink
 from resources.text import escape_terminal
 
 LINE_SECONDS = 5.0
@@ -77,6 +79,17 @@ class ConsoleSink:
 
     def _print(self, line: str) -> None:
         self.console.print(escape_terminal(line), markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def drawn_progress(console: Console) -> Iterator[ConsoleSink]:
+    """While this lasts, the progress of this process is drawn on the console."""
+    with ConsoleSink(console) as sink:
+        install_sink(sink)
+        try:
+            yield sink
+        finally:
+            install_sink(None)
 
 
 def error(sentence: str) -> None:

@@ -21,12 +21,12 @@ from assets.lineage.manifest import walk
 from assets.materialization import environment
 from assets.materialized import Materialized, follow, materializations, record_at, require
 from assets.partitions import FIRST_SEEDS, STRATEGIES, partition_key
-from orchestration.console import ConsoleSink
+from orchestration.console import drawn_progress
 from orchestration.instance import open_instance
 from resources.definitions import Storage, data_folder
 from resources.embedder import EMBEDDED
 from resources.errors import SultanaError
-from resources.progress import install_sink, track
+from resources.progress import track
 from resources.text import escape_terminal
 
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
@@ -43,7 +43,7 @@ def export(
     partition = _partition(strategy, seed)
     out = out.expanduser().resolve()
     check_request(out, data_format)
-    with open_instance(data_folder()) as instance, ConsoleSink(console) as sink:
+    with open_instance(data_folder()) as instance, drawn_progress(console):
         root = _root(instance, partition)
         clusters = follow(instance, root, "diversity_clusters") if partition else root
         curated = Curated(
@@ -57,13 +57,9 @@ def export(
             ),
         )
         description = _describe(instance, root, clusters)
-        install_sink(sink)
-        try:
-            rows = sum(curated.count(part) for part in PARTS)
-            with track("writing", rows, "rows", console.print) as progress:
-                about = write_export(out, curated, description, data_format, progress.advance)
-        finally:
-            install_sink(None)
+        rows = sum(curated.count(part) for part in PARTS)
+        with track("writing", rows, "rows", console.print) as progress:
+            about = write_export(out, curated, description, data_format, progress.advance)
     _show(out, about, console)
     return about
 

@@ -42,7 +42,6 @@ class Maintenance:
     instance: dg.DagsterInstance
     tables: LanceTables
     tracking: "Tracking"
-    storage: Storage
     run_id: str = ""
 
     def refuse_runs(self) -> None:
@@ -56,7 +55,7 @@ class Maintenance:
     def plans(self, names: list[str], days: float) -> list[Plan]:
         """What becomes of each table, by what depends on its versions now."""
         since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
-        held = referenced(self.instance, self.tables, self.tracking, self.storage.path("lineage"), since)
+        held = referenced(self.instance, self.tables, self.tracking, since)
         return [plan(self.tables, name, held, since) for name in names if self.tables.head(name) is not None]
 
 
@@ -93,7 +92,7 @@ def maintain(
     days, storage = retention_days(older_than), Storage()
     tables, tracking = storage.tables(), open_registry(tracking_uri)
     with open_instance(data_folder()) as instance:
-        ours = Maintenance(instance, tables, tracking, storage, run_id)
+        ours = Maintenance(instance, tables, tracking, run_id)
         if dry_run:
             plans = ours.plans(tables.commits.tables(), days)
             told = [_told(one, bytes_of(tables, one)) for one in plans]

@@ -13,6 +13,11 @@ class CompareConfig(dg.Config):
 
     ours: str = Field(default="sultana@champion", description=f"A: {REFERENCE}")
     theirs: str = Field(default="sultana@candidate", description=f"B, what A is compared with: {REFERENCE}")
+    rows_file: str = Field(
+        default="",
+        description="File to write on the machine that runs, with every row that differs; ends in .parquet or "
+        ".jsonl. Empty: none.",
+    )
 
 
 class ReportConfig(dg.Config):
@@ -103,6 +108,25 @@ class AuditConfig(dg.Config):
         default="",
         description="File to write on the machine that runs, with every step and slot; ends in .parquet or .jsonl. "
         "Empty: none.",
+    )
+    verify: bool = Field(
+        default=False,
+        description="Recompute every hash from stored bytes; the run fails where one does not hold.",
+    )
+    replay: bool = Field(
+        default=False,
+        description="Train again from the ledger and compare weights; the run fails where they differ.",
+    )
+
+
+class ProveConfig(dg.Config):
+    """Which row is proved in or out of which training set."""
+
+    model: str = Field(default="sultana", description=REFERENCE)
+    row: str = Field(description="Id of an instruction or an origin; or FILE:LINE, lines counted from 1.")
+    out_folder: str = Field(
+        description="Folder to write on the machine that runs, which must not exist: the proof, and the script that "
+        "checks it."
     )
 
 

@@ -21,6 +21,7 @@ from orchestration.model_job_config import (
     GenerateConfig,
     MaintainConfig,
     PromoteConfig,
+    ProveConfig,
     ReportConfig,
     RollbackConfig,
     TraceConfig,
@@ -41,12 +42,13 @@ def _tell(context: dg.OpExecutionContext, console: Console, answer: dict[str, An
 
 @dg.op
 def compare_versions(context: dg.OpExecutionContext, config: CompareConfig, registry: ModelRegistry) -> None:
-    """Scores of two registered versions with paired intervals, and the settings that differ."""
+    """What changed between two registered versions, down to rows, and their scores with paired intervals."""
     from orchestration.comparing import compare_versions as compare
-    from orchestration.comparing import show_comparison
+    from orchestration.comparison_shown import show_comparison
 
     console = _console()
-    found = compare(config.ours, config.theirs, registry.tracking_uri)
+    rows = Path(config.rows_file) if config.rows_file else None
+    found = compare(config.ours, config.theirs, registry.tracking_uri, rows)
     show_comparison(found, console)
     _tell(context, console, found)
 
@@ -145,12 +147,36 @@ def write_model(context: dg.OpExecutionContext, config: ExportModelConfig, regis
 def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry: ModelRegistry) -> None:
     """What went into a version: its chain, sources, licences, tasks and most used rows."""
     from orchestration.audit_shown import show_audit
-    from orchestration.auditing import audit
+    from orchestration.auditing import audit, holds
 
     console = _console()
     rows = Path(config.rows_file) if config.rows_file else None
-    found = audit(config.model, rows, tracking_uri=registry.tracking_uri)
+    found = audit(
+        config.model,
+        rows,
+        verified=config.verify,
+        replayed=config.replay,
+        say=context.log.info,
+        tracking_uri=registry.tracking_uri,
+    )
     show_audit(found, console)
+    _tell(context, console, found)
+    if not holds(found):
+        raise SultanaError(
+            f"What is stored behind {config.model} is not what was recorded, or it does not train to the same weights",
+            "See what differs, and what to do, in the log of this run",
+        )
+
+
+@dg.op
+def prove_one_row(context: dg.OpExecutionContext, config: ProveConfig, registry: ModelRegistry) -> None:
+    """A proof that a row was, or was not, in a version's training set, with the script that checks it."""
+    from orchestration.audit_shown import show_proof
+    from orchestration.proving import prove
+
+    console = _console()
+    found = prove(config.model, config.row, Path(config.out_folder), tracking_uri=registry.tracking_uri)
+    show_proof(found, console)
     _tell(context, console, found)
 
 
@@ -245,6 +271,7 @@ MODEL_JOBS = [
     _job(roll_back_version, "roll_back_model", "rollback"),
     _job(audit_version, "audit_model", "audit"),
     _job(trace_one_row, "trace_row", "trace"),
+    _job(prove_one_row, "prove_row", "prove"),
     _job(ask_version, "ask_model", "generate"),
     _job(write_curated_set, "export_instructions", "export"),
     _job(write_model, "export_model", "export-model"),

@@ -14,7 +14,8 @@ import dagster as dg
 
 from assets.materialized import Materialized, every_materialization
 from assets.records import PROMOTIONS
-from orchestration.registered import PARTITION_TAG
+from orchestration.chains import stored_manifest
+from orchestration.registered import PARTITION_TAG, find_registered
 from resources.errors import SultanaError
 from resources.table_cleanup import Version
 from resources.tables import LanceTables
@@ -33,12 +34,11 @@ def referenced(
     instance: dg.DagsterInstance,
     tables: LanceTables,
     tracking: "Tracking",
-    manifests: Path,
     since: datetime.datetime,
 ) -> dict[Version, str]:
     """Every table version that something depends on, and what.
 
-    That is the chain of each registered version, also by the files in the folder `manifests`; of the newest
+    That is the chain of each registered version, by Dagster or by its manifest in MLflow; of the newest
     materialization of each asset or partition, and the one before it that checks compare it with; of each
     materialization since `since`; and of what promotions rest on. Raises SultanaError where a chain is broken or the
     registry cannot be read.
@@ -60,7 +60,7 @@ def referenced(
         for made in _chain(found, place, seen):
             for ref in made.record["tables"].values():
                 held.setdefault((ref["table"], int(ref["version"])), why)
-    for version, why in _unrecorded(tables, tracking, manifests, found, versions):
+    for version, why in _unrecorded(tables, tracking, found, versions):
         held.setdefault(version, why)
     return held
 
@@ -145,11 +145,10 @@ def _chain(found: Mapping[int, Materialized], root: int, seen: set[int]) -> Iter
 def _unrecorded(
     tables: LanceTables,
     tracking: "Tracking",
-    manifests: Path,
     found: Mapping[int, Materialized],
     versions: Mapping[str, Mapping[int, Any]],
 ) -> Iterator[tuple[Version, str]]:
-    """What the manifests of registered versions name; refuses one of ours that neither Dagster nor a manifest knows."""
+    """What versions need that Dagster no longer knows, by their manifests in MLflow; refuses one of ours without."""
     recorded = {
         (made.record["facts"]["model"], made.record["facts"]["version"])
         for made in found.values()
@@ -157,18 +156,19 @@ def _unrecorded(
     }
     for name, numbers in versions.items():
         for number, version in numbers.items():
-            file = manifests / f"{name}-version-{number}.json"
-            if file.is_file():
-                for one in json.loads(file.read_bytes())["materializations"]:
-                    for ref in one["tables"].values():
-                        yield (ref["table"], int(ref["version"])), f"{name} version {number}"
-            elif (name, number) not in recorded and _is_ours(tables, tracking, version):
+            if (name, number) in recorded or not _is_ours(tables, tracking, version):
+                continue
+            manifest = stored_manifest(tracking, find_registered(tracking, f"{name}/{number}"))
+            if manifest is None:
                 raise SultanaError(
                     f"Dagster does not know the checkpoint that {name} version {number} was registered from, and it "
                     "has no lineage manifest: what it needs is not known",
                     "Nothing was reclaimed; restore the Dagster instance from a backup, or delete the version from "
                     "the registry if it is not needed",
                 )
+            for one in manifest["materializations"]:
+                for ref in one["tables"].values():
+                    yield (ref["table"], int(ref["version"])), f"{name} version {number}"
 
 
 def _is_ours(tables: LanceTables, tracking: "Tracking", version: Any) -> bool:

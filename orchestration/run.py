@@ -15,14 +15,13 @@ from rich.console import Console
 from assets.partitions import add_partition, partition_key
 from orchestration.check_results import failed_checks, in_words, stopped, stops
 from orchestration.checks import CHECKS
-from orchestration.console import ConsoleSink
+from orchestration.console import ConsoleSink, drawn_progress
 from orchestration.dead_runs import PROCESS_TAG, fail_dead_runs, process_identity
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from orchestration.settings import check_configuration, read_preset, read_yaml
 from resources.definitions import data_folder
 from resources.errors import SultanaError
-from resources.progress import install_sink
 
 SILENT: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -185,20 +184,16 @@ def run_request(request: Request, console: Console) -> None:
     Raises what the failing step raised, and SultanaError where a check that blocks failed.
     """
     steps = plan(request)
-    with open_instance(data_folder()) as instance, ConsoleSink(console) as sink:
+    with open_instance(data_folder()) as instance, drawn_progress(console) as sink:
         for run_id in fail_dead_runs(instance):
             sink.begin(f"run {run_id} had been killed: marked as failed")
-        install_sink(sink)
-        try:
-            _execute(instance, steps.before, steps.run_config, sink)
-            if steps.partitioned:
-                for number, partition in enumerate(steps.partitions, 1):
-                    add_partition(instance, partition)
-                    sink.begin(f"partition {number}/{len(steps.partitions)}: {partition}")
-                    _execute(instance, steps.partitioned, steps.run_config, sink, partition)
-            _execute(instance, steps.after, steps.run_config, sink)
-        finally:
-            install_sink(None)
+        _execute(instance, steps.before, steps.run_config, sink)
+        if steps.partitioned:
+            for number, partition in enumerate(steps.partitions, 1):
+                add_partition(instance, partition)
+                sink.begin(f"partition {number}/{len(steps.partitions)}: {partition}")
+                _execute(instance, steps.partitioned, steps.run_config, sink, partition)
+        _execute(instance, steps.after, steps.run_config, sink)
         if "leaderboard" in steps.after:
             from orchestration.results import show_results
 

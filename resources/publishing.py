@@ -62,14 +62,20 @@ def stored_files(folder: Path) -> dict[str, str]:
 
 def compare_files(expected: Mapping[str, str], found: Mapping[str, str], what: str) -> None:
     """Raises SultanaError naming the first file whose hash differs."""
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) == found.get(name):
-            continue
-        state = "is missing" if name not in found else "was added" if name not in expected else "was changed"
+    for name, state in different_files(expected, found).items():
         raise SultanaError(
             f"The file {name} of {what} {state}: it does not match what was published",
             "Publish the checkpoint again; if that does not help, restore the artifacts from a backup",
         )
+
+
+def different_files(expected: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """What became of each file whose hash is another one: name -> in words, by name."""
+    return {
+        name: "is missing" if name not in found else "was added" if name not in expected else "was changed"
+        for name in sorted(expected.keys() | found.keys())
+        if expected.get(name) != found.get(name)
+    }
 
 
 def experiment_id(client: "MlflowClient", name: str, artifacts: Path | None) -> str:

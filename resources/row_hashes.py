@@ -12,6 +12,7 @@ there is one (0 for null, 1 for a value), then
 No two different rows of one schema have the same encoding, however Arrow holds them (chunks, slices, windows).
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -22,9 +23,24 @@ import pyarrow.compute as pc
 ROW_HASH = "row_sha256"
 _AT_ONCE = 4096  # rows: their encodings stay in the processor's cache, and far below Arrow's 2 GiB
 HASH_FIELD = pa.field(ROW_HASH, pa.binary(32), nullable=False)
-_NOTHING = pa.scalar(b"", pa.binary())
-_HERE = pa.scalar(b"\x01", pa.binary())
-_NULL = pa.scalar(b"\x00", pa.binary())
+
+
+@functools.cache
+def _bytes(value: bytes) -> pa.Scalar:
+    # Made when it is needed: Arrow imports pandas to make the first scalar.
+    return pa.scalar(value, pa.binary())
+
+
+def _nothing() -> pa.Scalar:
+    return _bytes(b"")
+
+
+def _here() -> pa.Scalar:
+    return _bytes(b"\x01")
+
+
+def _null() -> pa.Scalar:
+    return _bytes(b"\x00")
 
 
 def hash_rows(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.FixedSizeBinaryArray:
@@ -65,32 +81,36 @@ def _parts(array: pa.Array) -> list[pa.BinaryArray]:
         return _parts(array.cast(pa.uint8()))
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_timestamp(kind):
         width = kind.bit_width // 8
-        return [_where_valid(array, _marked(_bytes_of(array, width), width), _NULL)]
+        return [_where_valid(array, _marked(_bytes_of(array, width), width), _null())]
     if pa.types.is_fixed_size_binary(kind):
-        return [_where_valid(array, _join([_HERE, _filled(array)]), _NULL)]
+        return [_where_valid(array, _join([_here(), _filled(array)]), _null())]
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         filled = _filled(array)
-        return [_where_valid(array, _counted(pc.binary_length(filled)), _NULL), filled]
+        return [_where_valid(array, _counted(pc.binary_length(filled)), _null()), filled]
     if pa.types.is_struct(kind):
         fields = [part for place in range(kind.num_fields) for part in _parts(array.field(place))]
-        return [_where_valid(array, _join([_HERE, *fields]), _NULL)] if array.null_count else [_HERE, *fields]
+        return (
+            [_where_valid(array, _join([_here(), *fields]), _null())]
+            if array.null_count
+            else [_here(), *fields]
+        )
     if pa.types.is_list(kind):
         offsets = array.offsets.to_numpy().astype(np.int64)
         values = array.values.slice(offsets[0], offsets[-1] - offsets[0])
         counts = pa.array(np.diff(offsets).astype(np.int32))
         grouped = _grouped(values, offsets - offsets[0])
         return [
-            _where_valid(array, _counted(counts), _NULL),
-            _where_valid(array, grouped, _NOTHING),
+            _where_valid(array, _counted(counts), _null()),
+            _where_valid(array, grouped, _nothing()),
         ]
     if pa.types.is_fixed_size_list(kind):
         length, inner = kind.list_size, kind.value_type
         values = array.values.slice(array.offset * length, len(array) * length)
         if not values.null_count and (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
             width = inner.bit_width // 8
-            return [_where_valid(array, _marked(_bytes_of(values, width), width * length), _NULL)]
+            return [_where_valid(array, _marked(_bytes_of(values, width), width * length), _null())]
         grouped = _grouped(values, np.arange(len(array) + 1) * length)
-        return [_where_valid(array, _join([_HERE, grouped]), _NULL)]
+        return [_where_valid(array, _join([_here(), grouped]), _null())]
     raise TypeError(f"rows with columns of type {kind} have no hash yet")
 
 
@@ -148,4 +168,4 @@ def _counted(counts: pa.Array) -> pa.BinaryArray:
 
 
 def _join(parts: "Sequence[pa.BinaryArray | pa.Scalar]") -> pa.BinaryArray:
-    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, _NOTHING)
+    return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, _nothing())

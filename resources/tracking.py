@@ -164,7 +164,7 @@ class Tracking:
 
     def verified_base(self, name: str, version: int) -> str | None:
         """The same; the folder of the base model that MLflow loads the version's adapter into, if it has one."""
-        with self._stored(name, version) as folder:
+        with self.stored(name, version) as folder:
             self._verify_folder(name, version, folder)
             return base_folder(folder)
 
@@ -173,7 +173,7 @@ class Tracking:
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as place:
             copy = Path(place) / "files"
-            with self._stored(name, version) as folder:
+            with self.stored(name, version) as folder:
                 shutil.copytree(folder, copy)
             (copy / MODEL_META).unlink(missing_ok=True)
             self._verify_folder(name, version, copy)
@@ -210,6 +210,30 @@ class Tracking:
                 name: sorted((point.step, point.value) for point in client.get_metric_history(run_id, name))
                 for name in names
             }
+
+    def logged(self, run_id: str, metrics: Sequence[str]) -> dict[str, str]:
+        """SHA-256 of what a run holds now: `parameters`, and every point of the named `metrics`."""
+        with self.client() as client:
+            parameters = dict(client.get_run(run_id).data.params)
+        found = {"parameters": parameters, "metrics": self.metric_history(run_id, sorted(metrics))}
+        return {
+            name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+            for name, value in found.items()
+        }
+
+    def read_artifact(self, run_id: str, path: str) -> bytes | None:
+        """A file of a run, or None where the run has none of that path."""
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        with self.client(), tempfile.TemporaryDirectory() as folder:
+            try:
+                stored = mlflow.artifacts.download_artifacts(
+                    run_id=run_id, artifact_path=path, dst_path=folder
+                )
+            except (MlflowException, OSError):  # MLflow has no one error for a file that is not there
+                return None
+            return Path(stored).read_bytes()
 
     def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version; its idempotency key and manifest hash cannot be changed."""
@@ -255,7 +279,7 @@ class Tracking:
         return check_tracking(self)
 
     @contextlib.contextmanager
-    def _stored(self, name: str, version: int) -> Iterator[Path]:
+    def stored(self, name: str, version: int) -> Iterator[Path]:
         """The stored files of a version: in place if they are local, in a temporary folder otherwise."""
         with self.client(), tempfile.TemporaryDirectory() as folder:
             import mlflow

@@ -1,16 +1,41 @@
 """Read-only checks of MLflow's store, for `sultana doctor`."""
 
 import contextlib
+import json
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.errors import SultanaError
+from resources.files import MANIFEST, sha256_file
 from resources.findings import Finding
-from resources.publishing import IDEMPOTENCY_TAG, MANIFEST_TAG
+from resources.publishing import IDEMPOTENCY_TAG, MANIFEST_TAG, different_files, stored_files
 
 if TYPE_CHECKING:
     from resources.tracking import Tracking
+
+_RESTORE = "Restore the artifacts from a backup, or publish the checkpoint again"
+
+
+def examine_version(tracking: "Tracking", name: str, version: int) -> tuple[dict[str, str], list[Finding]]:
+    """The hashes of a version's stored files, and every one that is not as it was published."""
+    what = f"{name} version {version}"
+    with tracking.client() as client:
+        expected = client.get_model_version(name, str(version)).tags.get(MANIFEST_TAG)
+    with tracking.stored(name, version) as folder:
+        try:
+            found, path = stored_files(folder), folder / MANIFEST
+        except SultanaError as error:
+            return {}, [Finding(what, error.problem, error.remedy)]
+        if not path.is_file():
+            return found, [Finding(what, f"its file {MANIFEST} is missing", _RESTORE)]
+        if sha256_file(path) != expected:
+            return found, [Finding(what, f"its file {MANIFEST} was changed", _RESTORE)]
+        published = json.loads(path.read_bytes())["files"]
+    return found, [
+        Finding(what, f"its file {file} {state}", _RESTORE)
+        for file, state in different_files(published, found).items()
+    ]
 
 
 def check_tracking(tracking: "Tracking") -> list[Finding]:

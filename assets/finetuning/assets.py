@@ -2,19 +2,16 @@
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.finetuning.config import CheckpointConfig
-from assets.finetuning.curves import MeasuredCurve, loss_plot, summary, tracked_metrics, tracked_plots
+from assets.finetuning.curves import loss_plot, summary, tracked_metrics, tracked_plots
 from assets.finetuning.encoding import ChatEncoder
-from assets.finetuning.processes import train_in_processes
-from assets.finetuning.rows import read_batches
-from assets.finetuning.session import check_settings, training_config
 from assets.finetuning.soundness import recorded_losses
-from assets.materialization import OWNER, Stage, begin, environment
+from assets.finetuning.training_run import TrainedFrom, train_from_ledger
+from assets.materialization import OWNER, Stage, begin, environment, installed_packages
 from assets.materialized import Materialized, follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.presentation import plot, png, table
@@ -26,9 +23,7 @@ from resources.model_flavor import write_flavor
 from resources.tracking import CANDIDATE, InputTable
 
 if TYPE_CHECKING:
-    from assets.finetuning.loop import TrainingResult
-    from assets.finetuning.training_row import StepMetrics, TrainingRow
-    from resources.language_model import LanguageModel
+    from assets.finetuning.training_row import StepMetrics
 
 CODE_VERSION = "2"
 
@@ -74,31 +69,44 @@ def checkpoint(
     if again := stage.previous(["checkpoint"]):
         return again[0]
 
-    check_settings(config)
     sources = _sources(stage)
-    tokenizer = model.load_tokenizer()
     maximum_length = int(sources["curriculum"].record["configuration"]["maximum_length"])
-    batches = read_batches(
-        stage.tables,
-        curriculum=sources["curriculum"].table(),
-        curriculum_id=sources["curriculum"].record["facts"]["curriculum_id"],
-        instructions=sources["instructions"].table(),
-        interpolated=sources["interpolated_instructions"].table(),
-        tokenizer=tokenizer,
-        maximum_length=maximum_length,
-    )
-    result, reward, folder = _train(stage, config, model, tokenizer, batches, maximum_length)
-    files = folder / "weights"
+    curriculum_id = sources["curriculum"].record["facts"]["curriculum_id"]
+    folder = storage.path("checkpoints", stage.inputs_digest[:32])
+    with stage.progress("training", None, "steps") as progress:
+
+        def on_step(metrics: "StepMetrics", steps: int) -> None:
+            progress.total = steps
+            progress.to(metrics.step + 1)
+
+        trained = train_from_ledger(
+            TrainedFrom(
+                stage.tables,
+                curriculum=sources["curriculum"].table(),
+                curriculum_id=curriculum_id,
+                instructions=sources["instructions"].table(),
+                recipes=sources["interpolated_instructions"].table(),
+                splits=sources["benchmark_splits"].table(),
+                maximum_length=maximum_length,
+            ),
+            config,
+            model,
+            stage.settings["seed"],
+            folder,
+            on_step,
+        )
+    result, reward, files = trained.result, trained.reward, trained.weights
     weights_manifest = folder_manifest(files)
     # What is added now names a folder of this machine: it is no part of what the checkpoint is known by.
     weights_sha256 = digest(weights_manifest)
+    tokenizer = model.load_tokenizer()
     write_flavor(files, model, tokenizer, ChatEncoder(tokenizer).template)
     flavor = dict(folder_manifest(files).items() - weights_manifest.items())
-    curriculum_id = sources["curriculum"].record["facts"]["curriculum_id"]
     inputs = _inputs(stage, sources)
     settings = config.model_dump(mode="json", exclude={"training", "seed"})
     training = config.training.model_dump(mode="json")
-    published = registry.open(storage).publish(
+    tracking, metrics = registry.open(storage), tracked_metrics(result, reward)
+    published = tracking.publish(
         name=registry.registered_model,
         idempotency_key=digest([stage.inputs_digest, flavor]),
         files=files,
@@ -110,13 +118,13 @@ def checkpoint(
             "training_seed": stage.settings["seed"],
             "base_model": model.name,
             "base_model_fingerprint": model.fingerprint(),
-            "steps": len(batches),
-            "batch_size": len(batches[0]),
+            "steps": trained.steps,
+            "batch_size": trained.batch_size,
             "maximum_length": maximum_length,
             "curriculum_id": curriculum_id,
             "git_commit": environment()["git_commit"],
         },
-        step_metrics=tracked_metrics(result, reward),
+        step_metrics=metrics,
         inputs=inputs,
         tags={
             "dagster.run_id": context.run_id,
@@ -128,6 +136,7 @@ def checkpoint(
         artifacts=tracked_plots(result, reward, png),
         run_name=stage.title,
     )
+    names = sorted({name for row in metrics for name in row} - {"step"})
     # The registry holds the result now; what only a resumed run would need can go.
     shutil.rmtree(folder)
     return stage.result(
@@ -152,7 +161,10 @@ def checkpoint(
             "files_manifest_sha256": published.manifest_sha256,
             "language_model": model.fingerprint(),
             "language_model_name": model.name,
+            "language_model_dtype": model.resolved_dtype(),
             "curriculum_id": curriculum_id,
+            "installed_packages": installed_packages(),
+            "logged": {"metric_names": names, **tracking.logged(published.run_id, names)},
             "training_data_sha256": result.data_digest,
             "losses": recorded_losses(result, reward),
             "split_sha256": stage.upstream["benchmark_splits"].record["facts"]["split_sha256"],
@@ -179,58 +191,3 @@ def _inputs(stage: Stage, sources: Mapping[str, Materialized]) -> list[InputTabl
         InputTable(name, str(stage.tables.path(ref.table)), ref.version, ref.digest, ref.rows)
         for name, ref in refs.items()
     ]
-
-
-def _train(
-    stage: Stage,
-    config: CheckpointConfig,
-    model: "LanguageModel",
-    tokenizer: Any,
-    batches: list[list["TrainingRow"]],
-    maximum_length: int,
-) -> tuple["TrainingResult", list[tuple[int, float]], Path]:
-    """Trains, resuming where a killed run stopped; the result, the losses on the reward split, the folder used."""
-    from assets.finetuning.examples import encode_examples
-    from assets.finetuning.training_job import REWARD_CURVE, TrainingJob, run_job
-
-    held_out, rewarded = (
-        encode_examples(
-            stage.tables,
-            stage.upstream["benchmark_splits"].table(),
-            split,
-            tokenizer=tokenizer,
-            maximum_length=maximum_length,
-            most=config.early_stopping_examples,
-        ).examples
-        for split in ("early_stopping", "reward")
-    )
-    job = TrainingJob(
-        config=training_config(config.training, maximum_length, stage.settings["seed"]),
-        batches=batches,
-        held_out=held_out,
-        rewarded=rewarded,
-        fingerprint=model.fingerprint(),
-        save_every=config.save_every,
-        # Without `early_stopping_every` the only measurement after a step is the last one, whose weights then count.
-        measure_every=config.early_stopping_every or len(batches),
-        patience=config.early_stopping_patience or len(batches) + 1,
-        sharding=config.sharding.value,
-    )
-    folder = stage.storage.path("checkpoints", stage.inputs_digest[:32])
-    with stage.progress("training", len(batches), "steps") as progress:
-
-        def on_step(metrics: "StepMetrics") -> None:
-            progress.to(metrics.step + 1)
-
-        if config.processes == 1:
-            result = run_job(job, model.load(), folder, on_step)
-        else:
-            result = train_in_processes(
-                job,
-                model.files(),
-                model.resolved_dtype(),
-                folder,
-                processes=config.processes,
-                on_step=on_step,
-            )
-    return result, MeasuredCurve(folder / REWARD_CURVE).at(result.measures), folder

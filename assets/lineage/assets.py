@@ -1,21 +1,22 @@
 """The door of the stage `lineage`: one manifest per registered checkpoint."""
 
 import functools
-import json
 
 import dagster as dg
 
+from assets.lineage.audit.lineage import read_lineage
 from assets.lineage.config import LineageConfig
-from assets.lineage.manifest import build_manifest
+from assets.lineage.manifest import ARTIFACT, MANIFEST_TAG, Chain, manifest_bytes, walk
+from assets.lineage.signing import SIGNATURE_TAG, SIGNED_BY_TAG, check_signing_key, sign
 from assets.materialization import OWNER, begin
-from assets.materialized import record_at
+from assets.materialized import first_made, record_at
 from assets.partitions import EXPERIMENTS
 from assets.presentation import table
 from assets.retries import tried_again
 from resources.definitions import ModelRegistry, Storage
 from resources.files import write_atomically
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 @dg.asset(
@@ -30,7 +31,12 @@ CODE_VERSION = "1"
 def lineage_manifest(
     context: dg.AssetExecutionContext, config: LineageConfig, storage: Storage, registry: ModelRegistry
 ) -> dg.MaterializeResult:
-    """What went into a model version: every upstream table version, code version, setting and hash."""
+    """What went into a model version: every upstream table version, code version, setting and hash.
+
+    It lies with the model's MLflow run as well, and the model version carries its hash, so that an audit needs no
+    event log; where a signing key is set, its signature too.
+    """
+    check_signing_key()
     stage = begin(
         context,
         storage,
@@ -42,25 +48,31 @@ def lineage_manifest(
     if again := stage.previous(["lineage_manifest"]):
         return again[0]
 
-    manifest = build_manifest(
-        stage.upstream["checkpoint"].pointer(), functools.partial(record_at, context.instance)
-    )
+    fetch = functools.partial(record_at, context.instance)
+    checkpoint = first_made(context.instance, stage.upstream["checkpoint"])
+    chain = Chain(tuple(walk(checkpoint.pointer(), fetch)))
+    lineage = read_lineage(chain, stage.tables)
+    manifest, sha256, trained_on = lineage.manifest, lineage.sha256, lineage.trained_on
+    content = manifest_bytes(manifest)
     model = manifest["model"]
     file = storage.path("lineage") / f"{model['model']}-version-{model['version']}.json"
-    write_atomically(file, json.dumps(manifest, indent=1, sort_keys=True).encode())
-    registry.open(storage).set_version_tags(
-        model["model"],
-        model["version"],
-        {
-            "sultana.lineage_manifest": str(file),
-            "sultana.lineage_manifest_sha256": manifest["manifest_sha256"],
-        },
-    )
+    write_atomically(file, content)
+    tracking = registry.open(storage)
+    tracking.log_artifacts(model["mlflow_run_id"], {ARTIFACT: content})
+    signature = sign(sha256)
+    tags = {MANIFEST_TAG: sha256}
+    if signature is not None:
+        tags |= {SIGNATURE_TAG: signature["signature"], SIGNED_BY_TAG: signature["public_key"]}
+    tracking.set_version_tags(model["model"], model["version"], tags)
     return stage.result(
         [],
         {
             "file": dg.MetadataValue.path(str(file)),
             "model": f"{model['model']} version {model['version']}",
+            "manifest_sha256": sha256,
+            "signed_by": signature["public_key"] if signature else "no key is set",
+            "instructions_trained_on": len(trained_on.ids),
+            "training_set_root": trained_on.tree.root,
             "materializations": table(
                 [
                     {
@@ -78,6 +90,6 @@ def lineage_manifest(
             ),
             "manifest": dg.MetadataValue.json(manifest),
         },
-        content=manifest["manifest_sha256"],
-        facts={"file": str(file), "manifest_sha256": manifest["manifest_sha256"]},
+        content=sha256,
+        facts={"file": str(file), "manifest_sha256": sha256},
     )

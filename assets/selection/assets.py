@@ -21,6 +21,7 @@ from assets.selection.auxiliary import FeatureStore
 from assets.selection.config import CurriculumConfig
 from assets.selection.pool import Budget
 from assets.selection.reading import read_pool, read_scores
+from assets.selection.realised import FACT, measured_losses
 from assets.selection.requirements import check, check_budget, repeat_cap, steps_of
 from assets.selection.shown import shown
 from assets.selection.strategies import REGISTRY, SHARED_SETTINGS
@@ -112,6 +113,9 @@ def curriculum(
         "auxiliary_model": auxiliary.describe() if auxiliary else None,
         "selecting_seconds": round(seconds, 3),
         "spent": asdict(inputs.spent),
+        FACT: measured_losses(chosen.deployed.losses, chosen.deployed.measured_every)
+        if chosen.deployed
+        else None,
     }
     return stage.result(
         [replace(ref, rows=rows.num_rows)],  # the ledger holds every curriculum; this one made these rows

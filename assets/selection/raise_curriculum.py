@@ -71,11 +71,14 @@ def raise_curriculum(inputs: "Inputs", settings: "RaiseSettings") -> Chosen:
         save_policy=inputs.policy_folder,
         changes={"select_every": settings.select_every},
     )
-    return as_chosen(run_raise(inputs, run))
+    return as_chosen(run_raise(inputs, run), run.measure_every)
 
 
-def as_chosen(result: "RaiseResult") -> Chosen:
-    """A result as a curriculum: losses for performances (P = -loss), the comparison with random in words."""
+def as_chosen(result: "RaiseResult", measured_every: int) -> Chosen:
+    """A result as a curriculum: losses for performances (P = -loss), the comparison with random in words.
+
+    `measured_every` steps lie between two rewards.
+    """
     curves = [
         Curve(f"round {report.round + 1}", _losses(curve))
         for report in result.rounds
@@ -92,7 +95,7 @@ def as_chosen(result: "RaiseResult") -> Chosen:
         "against_random": result.baseline.finding if result.baseline else None,
         "random_performance": result.baseline.random_final if result.baseline else None,
     }
-    deployed = Curve("deployed", _losses(result.episode.performances))
+    deployed = Curve("deployed", _losses(result.episode.performances), measured_every)
     return Chosen(result.selections, facts, curves=tuple(curves), deployed=deployed)
 
 

@@ -17,10 +17,14 @@ auxiliary model, `training` sessions of the language model, `scores` columns tha
 
 @dataclass(frozen=True)
 class Curve:
-    """Losses on the reward split over one training run: `losses[t]` after t steps, nats a token."""
+    """Losses on the reward split over one training run: `losses[t]` after t steps, nats a token.
+
+    Measured at every `measured_every`-th step and the last one; in between they stand still.
+    """
 
     label: str
     losses: tuple[float, ...]
+    measured_every: int = 1
 
 
 def by_label(curves: Sequence[Curve]) -> dict[str, list[tuple[float, ...]]]:

@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
-from orchestration.commands.shared import AsJson, Reference, TrackingUri, answer, explained
+from orchestration.commands.shared import PROBLEM, AsJson, Reference, TrackingUri, answer, explained
+from orchestration.console import drawn_progress
 from resources.errors import SultanaError
 
 AUDIT_EXAMPLES = (
     "sultana audit sultana@champion",
     "sultana audit sultana/3 --rows rows.parquet",
+    "sultana audit sultana/3 --verify --replay",
     "sultana audit sultana --json | jq '.totals.sources'",
+)
+PROVE_EXAMPLES = (
+    "sultana prove sultana@champion train.jsonl:12 proof",
+    "sultana prove sultana/3 0f3c… proof && python proof/check_proof.py proof/proof.json",
 )
 TRACE_EXAMPLES = (
     "sultana trace train.jsonl:12",
@@ -30,20 +36,62 @@ def audit(
             help="Also write every step and slot with its row, parents and origins: .parquet or .jsonl."
         ),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Recompute every hash from stored bytes; ends with 1 where one does not hold."
+        ),
+    ] = False,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay", help="Train again from the ledger and compare weights; ends with 1 where they differ."
+        ),
+    ] = False,
     as_json: AsJson = False,
     tracking_uri: TrackingUri = "",
 ) -> None:
     """Tell what went into a version: its chain of materializations, sources, licences, tasks, most used rows.
 
-    Read from the table versions that it was made from, by the pointers recorded then, never from the newest.
+    Read from the table versions that it was made from, by the pointers recorded then, never from the newest; where
+    Dagster's database is gone, by the manifest in MLflow.
     """
     from orchestration.audit_shown import show_audit
     from orchestration.auditing import audit as audit_version
+    from orchestration.auditing import holds
 
     with explained(as_json=as_json) as console:
-        found = audit_version(model, rows, tracking_uri=tracking_uri)
+        with drawn_progress(console):
+            found = audit_version(model, rows, verified=verify, replayed=replay, tracking_uri=tracking_uri)
         if not as_json:
             show_audit(found, console)
+    answer(found, as_json)
+    if not holds(found):
+        raise typer.Exit(PROBLEM)
+
+
+def prove(
+    model: Reference,
+    row: Annotated[
+        str,
+        typer.Argument(metavar="ROW", help="Id of an instruction or an origin; or FILE:LINE, lines from 1."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; it must not exist yet.")],
+    as_json: AsJson = False,
+    tracking_uri: TrackingUri = "",
+) -> None:
+    """Write a proof that a row was, or was not, in a version's training set, and the script that checks it.
+
+    Who checks needs Python alone, and the hash of the lineage manifest that the model version carries in MLflow, or the
+    public key that signed it.
+    """
+    from orchestration.audit_shown import show_proof
+    from orchestration.proving import prove as prove_row
+
+    with explained(as_json=as_json) as console:
+        found = prove_row(model, row, out, tracking_uri=tracking_uri)
+        if not as_json:
+            show_proof(found, console)
     answer(found, as_json)
 
 

@@ -10,7 +10,8 @@ from orchestration.commands.shared import AsJson, Reference, TrackingUri, answer
 
 COMPARE_EXAMPLES = (
     "sultana compare sultana@champion sultana@candidate",
-    "sultana compare sultana/3 sultana/4 --json",
+    "sultana compare sultana/3 sultana/4 --rows differing.parquet",
+    "sultana compare sultana/3 sultana/4 --json | jq '.lineage.curriculum.tasks[:5]'",
 )
 REPORT_EXAMPLES = ("sultana report sultana report.html", "sultana report sultana/3 version-3.html")
 PROMOTE_EXAMPLES = (
@@ -24,18 +25,26 @@ ROLLBACK_EXAMPLES = ('sultana rollback sultana --reason "worse in use"',)
 def compare(
     ours: Annotated[str, typer.Argument(metavar="A", help="MODEL, MODEL@ALIAS or MODEL/VERSION.")],
     theirs: Annotated[str, typer.Argument(metavar="B", help="What A is compared with, written alike.")],
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write every row that differs, with its side and origins: .parquet or .jsonl."
+        ),
+    ] = None,
     as_json: AsJson = False,
     tracking_uri: TrackingUri = "",
 ) -> None:
-    """Compare two versions: scores with paired intervals, and the settings that differ.
+    """Tell what changed between two versions, down to rows, and which scores changed with it.
 
-    Differences are A − B over the questions that both answered, with 95 % intervals of a paired bootstrap. Both
-    must have been evaluated on the same data with the same settings.
+    Assets that differ and why, rows added, removed and changed, rows that one curriculum alone chose; then scores,
+    as A − B over the questions that both answered, with 95 % intervals of a paired bootstrap, beside the change in
+    share of the rows of the same task. Scores are compared where both were evaluated on the same data alike.
     """
-    from orchestration.comparing import compare_versions, show_comparison
+    from orchestration.comparing import compare_versions
+    from orchestration.comparison_shown import show_comparison
 
     with explained(as_json=as_json) as console:
-        found = compare_versions(ours, theirs, tracking_uri)
+        found = compare_versions(ours, theirs, tracking_uri, rows)
         if not as_json:
             show_comparison(found, console)
     answer(found, as_json)

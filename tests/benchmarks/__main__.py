@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks import (
+    audit,
     deployment,
     evaluation,
     interpolation,
@@ -32,6 +33,7 @@ from tests.benchmarks import (
 from tests.benchmarks.runner import SUBJECTS, SkippedError, compare, say
 
 MEASURES = {
+    "audit": audit.audit,
     "deployment": deployment.deployment,
     "evaluation": evaluation.evaluation,
     "recipes": interpolation.recipes,

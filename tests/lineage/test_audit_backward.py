@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_tables import HOSTILE, ROWS, Small
 
-from assets.lineage.audit.backward import LEDGER_ROW, NO_LICENCE, Backward
+from assets.lineage.audit.backward import LEDGER_ROW, Backward
 from assets.lineage.audit.forward import choices, mixes
-from assets.lineage.exports.parts import write_file
+from assets.lineage.audit.origins import NO_LICENCE
+from assets.lineage.audit.rows_file import write_rows_file
 from assets.records import INSTRUCTIONS
 from assets.selection.reading import NO_TASK
 from resources.errors import SultanaError
@@ -30,8 +33,12 @@ def backward(small: Small) -> Backward:
     )
 
 
+def rows_of(backward: Backward) -> list[dict[str, Any]]:
+    return [row for batch in backward.batches() for row in batch.to_pylist()]
+
+
 def test_every_slot_leads_to_lines_of_files(backward: Backward) -> None:
-    rows = list(backward.rows())
+    rows = rows_of(backward)
     assert [(row["step"], row["slot"], row["row_id"]) for row in rows] == [
         (0, 0, "apple"),
         (0, 1, "mix-1"),
@@ -79,13 +86,14 @@ def test_totals_share_the_slots_of_mixed_rows_between_their_parents(backward: Ba
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl"])
 def test_the_ledger_is_written_with_its_origins(backward: Backward, tmp_path: Path, name: str) -> None:
-    assert write_file(tmp_path / name, LEDGER_ROW, backward.rows()) == 4
+    assert write_rows_file(tmp_path / name, LEDGER_ROW, backward.batches()) == 4
     if name.endswith(".parquet"):
         found = pq.read_table(tmp_path / name)
         assert found.schema.equals(LEDGER_ROW)
-        assert found.to_pylist() == list(backward.rows())
+        assert found.to_pylist() == rows_of(backward)
     else:
-        assert len((tmp_path / name).read_bytes().splitlines()) == 4
+        lines = (tmp_path / name).read_bytes().splitlines()
+        assert [orjson.loads(line) for line in lines] == rows_of(backward)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,15 @@ from typing import Any
 
 import pytest
 
-from assets.lineage.manifest import build_manifest, walk
-from assets.records import digest
+from assets.lineage.manifest import (
+    Chain,
+    build_manifest,
+    manifest_bytes,
+    manifest_sha256,
+    read_manifest,
+    walk,
+)
+from resources.errors import SultanaError
 
 
 def pointer(asset: str, storage_id: int) -> dict[str, Any]:
@@ -51,11 +58,22 @@ def test_each_materialization_once() -> None:
     assert found[0]["upstream"] == {"left": 2, "right": 3}
 
 
-def test_the_digest_covers_the_document() -> None:
-    manifest = build_manifest(MODEL, lambda one: RECORDS[one["storage_id"]])
+def test_the_manifest_names_every_table_and_its_hash_covers_all_of_it() -> None:
+    chain = Chain(tuple(walk(MODEL, lambda one: RECORDS[one["storage_id"]])))
+    trained_on = {"root": "0" * 64, "instructions": 3}
+    manifest = build_manifest(chain, trained_on)
     assert set(manifest["tables"]) == {"raw", "left", "right", "model"}
-    body = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
-    assert manifest["manifest_sha256"] == digest(body)
+    assert manifest["training_set"] == trained_on
+    assert read_manifest(manifest_bytes(manifest), manifest_sha256(manifest), "here") == manifest
+    other = build_manifest(chain, {**trained_on, "instructions": 4})
+    assert manifest_sha256(other) != manifest_sha256(manifest)
+
+
+def test_a_chain_follows_the_very_materialization_that_was_read() -> None:
+    chain = Chain(tuple(walk(MODEL, lambda one: RECORDS[one["storage_id"]])))
+    assert chain.follow(chain.follow(chain.checkpoint, "left"), "raw")["storage_id"] == 1
+    with pytest.raises(SultanaError, match="'left' names no materialization of 'model'"):
+        chain.follow(chain.follow(chain.checkpoint, "left"), "model")
 
 
 def test_a_lost_materialization_is_an_error() -> None:

@@ -56,6 +56,10 @@ def test_the_acknowledged_version_carries_its_indices_and_is_looked_up_by_them(t
     ref = put(tables, 0, 20)
     assert covered(tables, ref) == {"id": 20, "parent": 20, "turns_content": 20}
     assert ref.rows == 20 and tables.head("texts") == ref
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_indices, "LEAST_ROWS", 1000)
+        plain = put(LanceTables(tables.root.parent / "plain"), 0, 20)
+    assert ref.digest == plain.digest and ref.version == plain.version + 1
     dataset = tables.open(ref)
     assert dataset.version == lance_folder.versions_on_disk(tables.path("texts"))[0]
     assert lance_folder.tags(tables.path("texts")) == {ref.tag: ref.version}

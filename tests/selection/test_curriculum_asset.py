@@ -104,6 +104,12 @@ def test_a_strategy_writes_its_ledger(workplace: Workplace, strategy: str) -> No
     scored = strategy in ("sspl", "superfiltering", "raise")
     assert ("difficulty_over_steps" in made.metadata) == scored
     assert ("score_and_gain" in made.metadata) == (strategy == "raise")
+    recorded = made.record["facts"]["reward_losses"]
+    assert (recorded is not None) == (strategy == "raise")
+    if recorded:
+        shown = [made.metadata[f"reward_loss_{one}"].value for one in ("before", "after")]
+        assert [recorded["losses"][0], recorded["losses"][-1]] == pytest.approx(shown, rel=1e-5)
+        assert [recorded["after_steps"][0], recorded["after_steps"][-1]] == [0, made.record["facts"]["steps"]]
 
 
 def test_ratings_come_from_the_source(workplace: Workplace) -> None:

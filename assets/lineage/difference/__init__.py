@@ -1,0 +1,1 @@
+"""What changed between the lineages of two checkpoints, from configurations down to rows."""

@@ -1,0 +1,83 @@
+"""The chain of materializations behind a registered version: from Dagster's event log, or from the copy in MLflow."""
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.lineage.audit.lineage import Lineage, read_lineage
+from assets.lineage.manifest import ARTIFACT, MANIFEST_TAG, Chain, read_manifest, walk
+from assets.lineage.signing import SIGNATURE_TAG, SIGNED_BY_TAG
+from assets.materialized import record_at
+from orchestration.registered import Registered, checkpoint_of
+from resources.errors import SultanaError
+from resources.tables import LanceTables
+
+if TYPE_CHECKING:
+    from resources.tracking import Tracking
+
+DAGSTER, MLFLOW = "Dagster's event log", "the manifest in MLflow"
+
+
+@dataclass(frozen=True)
+class RegisteredLineage(Lineage):
+    """A version's lineage, and who told it."""
+
+    model: Registered
+    told_by: str
+
+    @property
+    def registered_sha256(self) -> str | None:
+        """The hash that the model version carries, if any."""
+        return self.model.tags.get(MANIFEST_TAG)
+
+    @property
+    def signature(self) -> dict[str, str] | None:
+        """The signature that the model version carries, if any."""
+        tags = self.model.tags
+        if SIGNATURE_TAG not in tags or SIGNED_BY_TAG not in tags:
+            return None
+        return {
+            "algorithm": "Ed25519",
+            "signature": tags[SIGNATURE_TAG],
+            "public_key": tags[SIGNED_BY_TAG],
+        }
+
+
+def lineage_of(
+    instance: dg.DagsterInstance, tracking: "Tracking", tables: LanceTables, model: Registered
+) -> RegisteredLineage:
+    """The lineage of a version, by Dagster where it still knows it, else by MLflow.
+
+    Raises SultanaError where neither does, or a link or table is gone.
+    """
+    chain, told_by = _chain(instance, tracking, model)
+    found = read_lineage(chain, tables)
+    return RegisteredLineage(found.chain, found.backward, found.trained_on, model, told_by)
+
+
+def _chain(instance: dg.DagsterInstance, tracking: "Tracking", model: Registered) -> tuple[Chain, str]:
+    try:
+        checkpoint = checkpoint_of(instance, model)
+        fetch = functools.partial(record_at, instance)
+        return Chain(tuple(walk(checkpoint.pointer(), fetch))), DAGSTER
+    except SultanaError as error:
+        kept = stored_manifest(tracking, model)
+        if kept is None:
+            raise SultanaError(
+                f"{error.problem}, and {model.title} has no manifest in MLflow",
+                f"{error.remedy}, or materialize lineage_manifest",
+            ) from error
+        return Chain(tuple(kept["materializations"])), MLFLOW
+
+
+def stored_manifest(tracking: "Tracking", model: Registered) -> dict[str, Any] | None:
+    """The manifest that lies with the version's MLflow run, or None where none does.
+
+    Raises SultanaError where it is not the one whose hash the version carries.
+    """
+    content = tracking.read_artifact(model.run_id, ARTIFACT)
+    if content is None:
+        return None
+    return read_manifest(content, model.tags.get(MANIFEST_TAG), f"MLflow run {model.run_id}")

@@ -1,0 +1,112 @@
+"""Whether a version of a table is, bit for bit and row for row, what was acknowledged when it was written.
+
+Files first, at the speed of the disk; then, where every file is as it was written, each row's hash from its
+values, and the Merkle root over all of them against the digest by which the version is known. Nothing that is
+stored beside the rows is believed: a row and its hash, a file and its entry in the commit log may have been
+changed together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from resources import lance_folder
+from resources.commits import Commit
+from resources.errors import SultanaError
+from resources.findings import Finding
+from resources.row_hashes import HASH_FIELD, ROW_HASH, hash_rows
+from resources.staging import rows_root
+from resources.table_files import changed_files
+from resources.tables import LanceTables, TableRef
+from resources.text import escape_terminal
+
+NAMED = 5
+"""Rows that a finding names; of more it gives the number."""
+_RESTORE = "Restore the table's folder from a backup, or materialize its asset again"
+_BATCH = 16_384
+
+
+@dataclass
+class Verified:
+    """What was looked at, and what is wrong with it."""
+
+    rows: int = 0
+    files: int = 0
+    size: int = 0  # bytes of those files
+    problems: list[Finding] = field(default_factory=list)
+
+
+def verify_version(
+    tables: LanceTables, ref: TableRef, progress: Callable[[int], object] = lambda rows: None
+) -> Verified:
+    """Recompute every hash of one version from stored bytes; `progress` is told the number of rows of each batch."""
+    found, name = Verified(), f"{ref.table} version {ref.version}"
+
+    def problem(text: str, remedy: str = _RESTORE) -> Verified:
+        found.problems.append(Finding(name, text, remedy))
+        return found
+
+    commit = _acknowledged(tables, ref)
+    if commit is None:
+        return problem(
+            "the commit log does not know it", "Restore the commit log and the tables from a backup"
+        )
+    if commit.digest != ref.digest:
+        return problem(
+            f"the commit log says that its digest is {commit.digest}; it was recorded as {ref.digest}",
+            "Restore the commit log from a backup",
+        )
+    folder = tables.path(ref.table)
+    try:
+        files = tables.commits.files(commit)
+    except SultanaError as error:
+        return problem(error.problem, error.remedy)
+    found.files, found.size = len(files), sum(one.size for one in files)
+    for path, what in changed_files(folder, files).items():
+        problem(f"its file {path} {what}")
+    if found.problems:
+        return found  # a damaged file can crash the reader of it
+    if lance_folder.tags(folder).get(commit.tag) != commit.version:
+        problem(f"its tag {commit.tag} is missing or was moved", f"Tag version {commit.version} again")
+    try:
+        dataset = tables.open(ref)
+    except SultanaError as error:
+        return problem(error.problem, error.remedy)
+    if ROW_HASH not in dataset.schema.names:
+        return problem("its rows carry no hashes")
+    columns = [column for column in dataset.schema.names if column != ROW_HASH]
+    keys: list[pa.Array] = []
+    hashes: list[pa.Array] = []
+    wrong: list[str] = []
+    for batch in dataset.to_batches(batch_size=_BATCH):
+        own = hash_rows(batch, columns)
+        keys.append(batch[commit.key])
+        hashes.append(own)
+        if not own.equals(batch[ROW_HASH]):
+            wrong += batch[commit.key].filter(pc.not_equal(own, batch[ROW_HASH])).to_pylist()
+        found.rows += batch.num_rows
+        progress(batch.num_rows)
+    if wrong:
+        problem(f"{len(wrong):,} rows do not have the content that they had when written: {_some(wrong)}")
+    if found.rows != commit.rows:
+        problem(f"it has {found.rows:,} rows; {commit.rows:,} were written")
+    root = rows_root(
+        pa.chunked_array(keys, dataset.schema.field(commit.key).type),
+        pa.chunked_array(hashes, HASH_FIELD.type),
+    )
+    if root != ref.digest and not found.problems:
+        problem("its rows were exchanged, added or removed: they do not give the digest that was recorded")
+    return found
+
+
+def _acknowledged(tables: LanceTables, ref: TableRef) -> Commit | None:
+    """The last acknowledgement of this version: a folder that was rebuilt gives its numbers again."""
+    mine = [one for one in tables.commits.history(ref.table) if one.version == ref.version]
+    return mine[-1] if mine else None
+
+
+def _some(names: list[str]) -> str:
+    told = ", ".join(escape_terminal(name, 60) for name in sorted(names)[:NAMED])
+    return f"{told}, …" if len(names) > NAMED else told

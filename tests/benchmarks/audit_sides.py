@@ -1,0 +1,92 @@
+"""One measurement of an audit, as a process of its own: `python -m tests.benchmarks.audit_sides WHAT WORLD`.
+
+WORLD is a JSON file that `audit.py` writes. Prints a line of JSON: seconds by the clock, CPU-seconds, and peak
+memory of the work, without what starting Python and importing libraries takes.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assets.lineage.audit.backward import LEDGER_ROW, Backward
+from assets.lineage.audit.forward import Snapshot, choices, fate, find_origins, mixes, parse
+from assets.lineage.audit.influence import gains_of
+from assets.lineage.audit.rows_file import write_rows_file
+from assets.selection.realised import FACT, measured_losses
+from resources.memory import peak_mebibytes, restart_peak
+from resources.tables import LanceTables, TableRef
+from tests.benchmarks.audit_tables import STEP_ROWS, ids
+
+
+def backward_of(world: Mapping[str, Any]) -> Backward:
+    steps = world["ledger"] // STEP_ROWS
+    losses = measured_losses(np.linspace(3, 2, steps + 1).tolist(), -(-steps // 16))
+    refs = {name: TableRef.from_json(ref) for name, ref in world["refs"].items()}
+    return Backward(
+        LanceTables(Path(world["tables"])),
+        refs["curriculum"],
+        world["curriculum_id"],
+        refs["instructions"],
+        refs["recipes"],
+        gains_of({FACT: losses}),
+    )
+
+
+def totals(world: Mapping[str, Any]) -> dict[str, Any]:
+    found = backward_of(world).totals()
+    return {name: found[name] for name in ("slots", "distinct_rows", "distinct_instructions")}
+
+
+def rows(world: Mapping[str, Any]) -> dict[str, Any]:
+    file = Path(world["tables"]).parent / f"rows-{world['ledger']}.parquet"
+    try:
+        return {"written": write_rows_file(file, LEDGER_ROW, backward_of(world).batches())}
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def trace(world: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the middle of the pool: where it stood, what became of it, its mixes and its slots."""
+    tables = LanceTables(Path(world["tables"]))
+    refs = {name: TableRef.from_json(ref) for name, ref in world["refs"].items()}
+    row = ids("row", np.array([world["pool"] // 2])).to_pylist()[0]
+    origins = find_origins(tables, refs["raw"], parse(row))
+    found = fate(tables, Snapshot(refs["instructions"], refs["dropped"]), origins)
+    mixed = mixes(tables, refs["recipes"], [row])
+    chosen = choices(tables, [row, *(one["recipe_id"] for one in mixed)])
+    return {"origins": len(found), "mixes": len(mixed), "slots": len(chosen)}
+
+
+WHAT: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "totals": totals,
+    "rows": rows,
+    "trace": trace,
+}
+
+
+def main() -> None:
+    import lance  # noqa: F401 - importing is not measured
+
+    work = WHAT[sys.argv[1]]
+    world = json.loads(Path(sys.argv[2]).read_bytes())
+    restart_peak()
+    before = peak_mebibytes() or 0.0
+    cpu, wall = time.process_time(), time.perf_counter()
+    found = work(world)
+    result = {
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_mib": peak_mebibytes(),
+        "imports_mib": before,
+        "found": found,
+    }
+    sys.stdout.write("\n" + json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Whatever is changed behind a model, `audit --verify` finds and names it; and it finds nothing where nothing was.
+
+How many tamperings and honest audits the slow test makes is told by SULTANA_TAMPERINGS (120 where it is not set; honest
+audits are never more than 100).
+"""
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from tampering import KINDS, Scene, undone
+
+from assets.lineage.promotion import PromotionRule
+from orchestration.auditing import audit
+from orchestration.promotion import promote
+from orchestration.run import Request, run_request
+from resources.errors import SultanaError
+from resources.tables import TableRef
+from resources.tracking import Tracking
+
+TAMPERINGS = int(os.environ.get("SULTANA_TAMPERINGS", "120"))
+KEY = "11" * 32
+
+
+@pytest.fixture(scope="module")
+def scene(registered_data: Path) -> Iterator[Scene]:
+    data = registered_data
+    with pytest.MonkeyPatch.context() as patch, open(data / "console.txt", "a") as output:
+        patch.setenv("SULTANA_DATA", str(data))
+        patch.setenv("SULTANA_SIGNING_KEY", KEY)
+        run_request(
+            Request(preset="smoke", strategies=("random",), seeds=(0,), to="lineage_manifest"),
+            Console(file=output),
+        )
+        tracking = Tracking(None, data / "mlflow")
+        if "champion" not in tracking.aliases("sultana"):
+            promote("sultana", PromotionRule(), Console(file=output), force=True, reason="the only one")
+        found = audit("sultana/1", verified=True)
+        with tracking.stored("sultana", 1) as artifacts:
+            pass
+        yield Scene(
+            data,
+            [TableRef(one["table"], one["version"], one["digest"], 0, "") for one in tables_of(found)],
+            artifacts,
+            found["model"]["mlflow_run_id"],
+        )
+
+
+def tables_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    tables: list[dict[str, Any]] = found["verification"]["tables"]
+    return tables
+
+
+def problems() -> list[str]:
+    """What a verification says; where the lineage cannot even be read, the error."""
+    try:
+        found = audit("sultana/1", verified=True)["verification"]
+    except SultanaError as error:
+        return [str(error)]
+    assert found["sound"] == (not found["problems"])
+    return [f"{one['where']}: {one['problem']}" for one in found["problems"]]
+
+
+def test_an_honest_model_is_sound(scene: Scene) -> None:
+    found = audit("sultana/1", verified=True)
+    assert found["verification"]["problems"] == [] and found["manifest"]["agrees"] is True
+    assert {one["table"] for one in tables_of(found)} >= {
+        *("raw_instructions", "instructions", "interpolated_instructions", "diversity_clusters"),
+        *("benchmark_splits", "curriculum", "evaluations", "evaluation_answers", "promotions"),
+    }
+    assert any("adapter" in name for name in found["verification"]["model_files"])
+    assert found["manifest"]["signed_by"] == found["verification"]["signed_by"] != KEY
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_tampering_is_found_and_named(scene: Scene, kind: str) -> None:
+    with undone(scene):
+        words = KINDS[kind](scene, np.random.default_rng(0))
+        found = problems()
+    assert any(all(word in problem for word in words) for problem in found), (words, found)
+
+
+def test_nothing_is_left_of_what_was_undone(scene: Scene) -> None:
+    assert problems() == []
+
+
+@pytest.mark.slow
+def test_tampering_at_random_is_always_found_and_honesty_never(scene: Scene) -> None:
+    missed: list[str] = []
+    counts: Counter[str] = Counter()
+    order = itertools.cycle(sorted(KINDS))
+    for number in range(TAMPERINGS):
+        kind = next(order)
+        with undone(scene):
+            words = KINDS[kind](scene, np.random.default_rng([1, number]))
+            found = problems()
+        counts[kind] += 1
+        if not any(all(word in problem for word in words) for problem in found):
+            missed.append(f"{kind} {number}: expected {words}, found {found}")
+        if number < 100 and (honest := problems()):
+            missed.append(f"false alarm after {kind} {number}: {honest}")
+    assert not missed, "\n".join(missed)
+    assert len(counts) >= 12
