@@ -23,11 +23,17 @@ ID_LENGTH = 32
 
 @dataclass(frozen=True)
 class Record:
-    """A Lance table: its name, its Arrow schema and the column that identifies a row."""
+    """A Lance table: its name, its Arrow schema and the column that identifies a row.
+
+    `indexed` are the columns that rows are looked up by, `searched` those whose words are; see
+    `resources.table_indices`.
+    """
 
     table: str
     key: str
     schema: pa.Schema
+    indexed: tuple[str, ...] = ()
+    searched: tuple[str, ...] = ()
 
 
 def _text(name: str, *, nullable: bool = False) -> pa.Field:
@@ -71,6 +77,8 @@ RAW_INSTRUCTIONS = Record(
             _text("raw_text", nullable=True),  # escaped and cut; only where there is a problem
         ]
     ),
+    indexed=("origin_id", "instruction_id", "position"),
+    searched=("messages.content",),
 )
 
 INSTRUCTIONS = Record(
@@ -85,6 +93,7 @@ INSTRUCTIONS = Record(
             pa.field("scores", pa.list_(SCORE), nullable=True),  # by name; null where the row has none
         ]
     ),
+    indexed=("instruction_id",),
 )
 
 QUARANTINE = Record(
@@ -119,6 +128,7 @@ DROPPED_INSTRUCTIONS = Record(
             _number("position", pa.int64()),
         ]
     ),
+    indexed=("origin_id",),
 )
 
 BENCHMARK_SPLITS = Record(
@@ -155,6 +165,7 @@ INTERPOLATED_INSTRUCTIONS = Record(
             _text("task_b"),
         ]
     ),
+    indexed=("recipe_id", "parent_a", "parent_b"),
 )
 
 DIVERSITY_CLUSTERS = Record(
@@ -193,6 +204,7 @@ CURRICULUM = Record(
             _text("policy_sha256"),  # the policy's weights, or the strategy's code version
         ]
     ),
+    indexed=("row_id",),
 )
 
 EVALUATIONS = Record(

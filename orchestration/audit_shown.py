@@ -185,7 +185,14 @@ def _show_influences(found: Mapping[str, Any], console: Console) -> None:
 
 
 def show_trace(found: Mapping[str, Any], console: Console) -> None:
-    """Prints what became of a row: where it stood, its mixes, its slots, the models that saw it."""
+    """Prints what became of a row: where it stood, its mixes, its slots, the models that saw it.
+
+    Where it was found by a text, the rows like that come first, and nothing follows where none was picked.
+    """
+    if "matches" in found:
+        _show_matches(found, console)
+        if not found["picked"]:
+            return
     origins = _table(
         "Where it stood", ("file and line", "source", "licence", "task", "state", "why", "kept as")
     )
@@ -207,8 +214,8 @@ def show_trace(found: Mapping[str, Any], console: Console) -> None:
         mixed.add_row(row["recipe_id"], row["mixed_with"], f"{row['share']:.3f}")
     chosen = _table(
         "Chosen",
-        ("curriculum", "step", "slot", "as", "score", "weight", "why", "by"),
-        right=("step", "slot", "score", "weight"),
+        ("curriculum", "step", "slot", "as", "score", "loss weight", "why", "by"),
+        right=("step", "slot", "score", "loss weight"),
     )
     for row in found["chosen"][:MOST_SHOWN]:
         chosen.add_row(
@@ -217,14 +224,14 @@ def show_trace(found: Mapping[str, Any], console: Console) -> None:
             str(row["slot"]),
             "itself" if row["kind"] == "original" else f"mix, {row['share']:.3f}",
             f"{row['score']:.4g}",
-            f"{row['weight']:.4g}",
+            f"{row['loss_weight']:.4g}",
             escape_terminal(row["reason"], 60),
-            row["policy_sha256"][:10],
+            _policy(row),
         )
     models = _table(
         "Models that saw it",
-        ("model", "partition", "slots", "first step", "last step", "weight"),
-        right=("slots", "first step", "last step", "weight"),
+        ("model", "partition", "slots", "first step", "last step", "loss weight", "learning rates"),
+        right=("slots", "first step", "last step", "loss weight", "learning rates"),
     )
     for row in found["models"]:
         models.add_row(
@@ -234,6 +241,7 @@ def show_trace(found: Mapping[str, Any], console: Console) -> None:
             f"{row['steps'][0]:,}",
             f"{row['steps'][-1]:,}",
             f"{row['weight']:.3f}",
+            _rates(row["uses"]),
         )
     for rows, board, none in (
         (found["origins"], origins, "No source holds it."),
@@ -244,6 +252,50 @@ def show_trace(found: Mapping[str, Any], console: Console) -> None:
         console.print(board if rows else none)
         if len(rows) > board.row_count:
             console.print(f"… and {len(rows) - board.row_count:,} more: --json shows all")
+
+
+def _show_matches(found: Mapping[str, Any], console: Console) -> None:
+    how = found["searched"]
+    console.print(
+        f"Looked in {how['rows']:,} rows (raw_instructions version {how['raw_instructions']}): by words, "
+        f"{how['words']}; by meaning, {how['vectors']}",
+        markup=False,
+        soft_wrap=True,
+    )
+    board = _table(
+        "Rows like the text",
+        ("no.", "id", "what fits", "shared 5-grams", "cosine", "text"),
+        right=("no.", "shared 5-grams", "cosine"),
+    )
+    for row in found["matches"][:MOST_SHOWN]:
+        board.add_row(
+            str(row["number"]),
+            row["id"],
+            f"{row['part']}, exactly" if row["exact"] else row["part"],
+            f"{row['jaccard']:.2f}",
+            "" if row["cosine"] is None else f"{row['cosine']:.2f}",
+            escape_terminal(row["snippet"], 60),
+        )
+    console.print(board)
+    told = (
+        f"What follows is number {found['picked']}."
+        if found["picked"]
+        else "None holds it exactly: pick one, --match 1."
+    )
+    console.print(told, markup=False)
+
+
+def _policy(row: Mapping[str, Any]) -> str:
+    by = f"{row['strategy']}, {row['policy_sha256'][:10]}"
+    return by if row["policy_round"] is None else f"{by} of round {row['policy_round']}"
+
+
+def _rates(uses: list[Mapping[str, Any]]) -> str:
+    """The lowest and the highest learning rate of the steps; steps that the kept weights do not hold are told."""
+    rates = [one["learning_rate"] for one in uses if one["learning_rate"] is not None]
+    told = f"{min(rates):.3g} to {max(rates):.3g}" if rates else "not recorded"
+    lost = sum(not one["in_weights"] for one in uses)
+    return f"{told}; {lost:,} after the weights that were kept" if lost else told
 
 
 def _counted(title: str, names: tuple[str, ...], rows: list[Mapping[str, Any]]) -> Table:

@@ -44,6 +44,7 @@ _COMMANDS: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...]], ...]] = {
     ),
     "This machine": (
         (machine.doctor, machine.DOCTOR_EXAMPLES),
+        (machine.maintain, machine.MAINTAIN_EXAMPLES),
         (machine.ui, machine.UI_EXAMPLES),
     ),
 }

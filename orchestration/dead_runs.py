@@ -35,6 +35,13 @@ def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     return found
 
 
+def runs_in_progress(instance: dg.DagsterInstance, own: str = "") -> list[str]:
+    """The ids of runs in progress, without `own` and those whose process is gone."""
+    idle = {run.run_id for run in dead_runs(instance)} | {own}
+    found = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
+    return sorted(run.run_id for run in found if run.run_id not in idle)
+
+
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Marks unfinished runs of the command line whose process is gone as failed; returns their ids."""
     dead = dead_runs(instance)

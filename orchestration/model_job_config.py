@@ -146,10 +146,33 @@ class ProveConfig(dg.Config):
 class TraceConfig(dg.Config):
     """Which row is followed."""
 
-    row: str = Field(description="Id of a row, an origin or a mix; or FILE:LINE, lines counted from 1.")
+    row: str = Field(
+        default="", description="Id of a row, an origin or a mix; or FILE:LINE, lines counted from 1."
+    )
+    text: str = Field(
+        default="",
+        description="Instead of row: text of a prompt, a response or a message, or a whole row as JSON.",
+    )
+    match: int = Field(
+        default=0, ge=0, description="With text: follow the match of this number. 0: the best exact one."
+    )
 
 
 class DoctorConfig(dg.Config):
     """What is examined beside the data folder."""
 
     port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+
+
+class MaintainConfig(dg.Config):
+    """Which versions of tables are given up."""
+
+    older_than_days: float | None = Field(
+        default=None,
+        ge=0,
+        description="Younger versions stay. Null: SULTANA_RETENTION_DAYS, else 30.",
+    )
+    dry_run: bool = Field(default=False, description="Tell what would be done, and do nothing.")
+    compact: bool = Field(
+        default=False, description="Also write tables of many small files anew, as new versions."
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
+from assets.presentation import table
 from orchestration.model_job_config import (
     AuditConfig,
     CompareConfig,
@@ -19,6 +20,7 @@ from orchestration.model_job_config import (
     ExportLineageConfig,
     ExportModelConfig,
     GenerateConfig,
+    MaintainConfig,
     PromoteConfig,
     ProveConfig,
     ReportConfig,
@@ -196,10 +198,16 @@ def prove_one_row(context: dg.OpExecutionContext, config: ProveConfig, registry:
 def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry: ModelRegistry) -> None:
     """Where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it."""
     from orchestration.audit_shown import show_trace
+    from orchestration.text_tracing import trace_text
     from orchestration.tracing import trace
 
+    if bool(config.row) == bool(config.text):
+        raise SultanaError("Either a row or a text is traced", "Fill in one of the settings row and text")
     console = _console()
-    found = trace(config.row, registry.tracking_uri)
+    if config.row:
+        found = trace(config.row, registry.tracking_uri)
+    else:
+        found = trace_text(config.text, config.match, registry.tracking_uri)
     show_trace(found, console)
     _tell(context, console, found)
 
@@ -218,6 +226,35 @@ def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> Non
             f"{found['problems']} problems were found on this machine",
             "Mend them as the log of this run says",
         )
+
+
+@dg.op
+def maintain_versions(
+    context: dg.OpExecutionContext, config: MaintainConfig, registry: ModelRegistry
+) -> None:
+    """Removes versions of tables that nothing depends on, and says what that freed; not while a run is in progress."""
+    from orchestration.maintenance import maintain, show_maintenance
+
+    console = _console()
+    found = maintain(
+        older_than=config.older_than_days,
+        dry_run=config.dry_run,
+        compact=config.compact,
+        run_id=context.run_id,
+        tracking_uri=registry.tracking_uri,
+    )
+    show_maintenance(found, console)
+    _tell(context, console, found)
+    freed = [
+        {
+            "table": one["table"],
+            "versions_removed": len(one["removed"]),
+            "bytes_freed": one["freed_bytes"],
+            "versions_kept": len(one["kept"]),
+        }
+        for one in found["tables"]
+    ]
+    context.add_output_metadata({"freed": table(freed), "freed_bytes": found["freed_bytes"]})
 
 
 def _observe(context: dg.OpExecutionContext, partition: str, told: dict[str, Any]) -> None:
@@ -240,6 +277,7 @@ def _job(op: dg.OpDefinition, name: str, command: str) -> dg.JobDefinition:
     )
 
 
+MAINTENANCE = _job(maintain_versions, "maintain_tables", "maintain")
 MODEL_JOBS = [
     _job(compare_versions, "compare_models", "compare"),
     _job(report_version, "report_model", "report"),
@@ -253,4 +291,5 @@ MODEL_JOBS = [
     _job(write_model, "export_model", "export-model"),
     _job(write_lineage_of_version, "export_lineage_of_model", "export-lineage"),
     _job(examine_machine, "examine_this_machine", "doctor"),
+    MAINTENANCE,
 ]

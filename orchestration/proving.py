@@ -37,6 +37,8 @@ def prove(reference: str, row: str, out: Path, *, tracking_uri: str = "") -> dic
         lineage = lineage_of(instance, tracking, tables, model)
         instruction = asked.row_id
         for raw in every_materialization(instance, "raw_instructions"):
+            if tables.is_reclaimed(raw.table()):
+                continue
             if origins := find_origins(tables, raw.table(), asked):
                 instruction = origins[0]["instruction_id"]
                 break

@@ -1,4 +1,5 @@
-"""Training on schedules: nightly the first seed of each strategy, weekly every seed, and only what has changed.
+"""Schedules: training, nightly the first seed of each strategy, weekly every seed, and only what has changed; and the
+weekly maintenance of the tables.
 
 Trained are the partitions of the settings file that `SULTANA_SETTINGS` names, else those that have a
 curriculum already. Times are those of `SULTANA_TIME_ZONE` (UTC where it is not set).
@@ -13,7 +14,9 @@ import dagster as dg
 from assets.materialized import materializations
 from assets.partitions import add_partition, materialized_partitions, parse_key
 from orchestration.check_results import blocked, in_words
+from orchestration.dead_runs import runs_in_progress
 from orchestration.jobs import MODEL_ASSETS, TRAINING
+from orchestration.model_jobs import MAINTENANCE
 from orchestration.refresh import refresh_settings, run_config_for
 from orchestration.settings import CONFIGURATIONS
 from orchestration.staleness import other_settings, why_stale
@@ -22,6 +25,9 @@ from resources.errors import SultanaError
 TIME_ZONE = "SULTANA_TIME_ZONE"
 NIGHTLY = "0 2 * * *"
 WEEKLY = "0 4 * * 0"
+MAINTAINED = "0 1 * * 6"
+"""Before the nightly training, and long after the weekly one has begun."""
+
 NEEDED = ("diversity_clusters", "benchmark_splits")
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -143,4 +149,18 @@ def weekly_training(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunReq
     yield from _requests(context, every_seed=True)
 
 
-SCHEDULES = [nightly_training, weekly_training]
+@dg.schedule(
+    cron_schedule=MAINTAINED,
+    job=MAINTENANCE,
+    execution_timezone=time_zone(),
+    description="Removes versions of tables that nothing depends on and that are older than SULTANA_RETENTION_DAYS "
+    "(30), where no run is in progress.",
+)
+def weekly_maintenance(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """See the description."""
+    if running := runs_in_progress(context.instance):
+        return dg.SkipReason(f"Runs are in progress that could read what would be removed: {len(running)}")
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+
+SCHEDULES = [nightly_training, weekly_training, weekly_maintenance]

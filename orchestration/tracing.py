@@ -1,11 +1,12 @@
 """`sultana trace`: where a row went, over every run there has been."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.lineage.audit.forward import Asked, Snapshot, choices, fate, find_origins, mixes, parse
+from assets.lineage.audit.forward import Asked, Snapshot, choices, fate, find_origins, mixes, parents, parse
 from assets.materialized import Materialized, every_materialization
 from orchestration.instance import open_instance
 from orchestration.registered import open_registry
@@ -17,114 +18,169 @@ from resources.text import escape_terminal
 if TYPE_CHECKING:
     from resources.tracking import Tracking
 
+LEARNING_RATE = "learning_rate"
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a trace is read from: Dagster's event log, the tables and the registry."""
+
+    instance: dg.DagsterInstance
+    tables: LanceTables
+    tracking: "Tracking"
+
+    def raw_versions(self) -> Iterator[Materialized]:
+        """The materialization of every version of the raw rows that there still is, the newest first."""
+        seen = set()
+        for made in every_materialization(self.instance, "raw_instructions"):
+            ref = made.table()
+            if ref.version not in seen and not self.tables.is_reclaimed(ref):
+                seen.add(ref.version)
+                yield made
+
+    def made_of(self, raw: Materialized, asset: str) -> Materialized | None:
+        """The newest materialization of `asset` that was made of these raw rows, if its table is still there."""
+        for made in every_materialization(self.instance, asset):
+            upstream = made.record["upstream"]["raw_instructions"]["data_version"]
+            if upstream == raw.data_version and not self.tables.is_reclaimed(made.table(asset)):
+                return made
+        return None
+
+    def snapshot(self, raw: Materialized) -> Snapshot | None:
+        """The newest instructions that were made of these raw rows, and what was dropped; None where none were."""
+        kept, dropped = (self.made_of(raw, asset) for asset in ("instructions", "dropped_instructions"))
+        if kept is None or dropped is None:
+            return None
+        return Snapshot(kept.table("instructions"), dropped.table("dropped_instructions"))
+
+    def recipes(self) -> list[TableRef]:
+        """Every version of the recipes that a curriculum could have been made of and that is still there."""
+        found = {
+            made.table().version: made.table()
+            for made in every_materialization(self.instance, "interpolated_instructions")
+        }
+        return [found[version] for version in sorted(found) if not self.tables.is_reclaimed(found[version])]
+
 
 def trace(text: str, tracking_uri: str = "") -> dict[str, Any]:
     """Every place that a row went, as JSON values. `text` is an id of a row, an origin or a recipe, or FILE:LINE.
 
     `origins` says where it stood and what became of it; `mixes` with which rows it was mixed; `chosen` every slot
-    that it, or a mix of it, had in a curriculum; `models` the registered versions that were trained on it.
-    Raises SultanaError where nothing is known of it.
+    that it, or a mix of it, had in a curriculum, by which strategy and policy; `models` the registered versions
+    that were trained on it, each with the gradient steps that did. Raises SultanaError where nothing is known of it.
     """
     asked = parse(text)
-    tables = Storage().tables()
-    registry = open_registry(tracking_uri)
     with open_instance(data_folder()) as instance:
-        origins = _origins(instance, tables, asked)
-        recipes = _recipe_tables(instance)
-        ids = {row["kept_as"] or row["instruction_id"] for row in origins} - {None}
-        if not ids and asked.row_id is not None:
-            ids = {asked.row_id}
-        found = {row["recipe_id"]: row for ref in recipes for row in mixes(tables, ref, ids)}
-        chosen = choices(tables, ids | found.keys())
-        if not origins and not found and not chosen:
-            raise SultanaError(
-                f"Nothing is known of {escape_terminal(text, 80)} in {data_folder()}",
-                "Check the id or the file and line, or name another data folder (SULTANA_DATA)",
-            )
-        partitions = {
-            made.record["facts"]["curriculum_id"]: made.partition
-            for made in every_materialization(instance, "curriculum")
-        }
-        for row in chosen:
-            row["partition"] = partitions.get(row["curriculum_id"])
-            row["share"] = found[row["row_id"]]["share"] if row["row_id"] in found else 1.0
-        models = list(_models(instance, registry, chosen))
+        found = follow_row(Traces(instance, Storage().tables(), open_registry(tracking_uri)), asked)
+    if found is None:
+        raise SultanaError(
+            f"Nothing is known of {escape_terminal(text, 80)} in {data_folder()}",
+            "Check the id or the file and line, or name another data folder (SULTANA_DATA)",
+        )
+    return {"asked": text, **found}
+
+
+def follow_row(traces: Traces, asked: Asked) -> dict[str, Any] | None:
+    """What `trace` tells of a row; None where nothing is known of it."""
+    tables = traces.tables
+    origins = _origins(traces, asked)
+    ids = {row["kept_as"] or row["instruction_id"] for row in origins} - {None}
+    if not ids and asked.row_id is not None:
+        ids = {asked.row_id}
+    recipes = traces.recipes()
+    found = {row["recipe_id"]: row for ref in recipes for row in mixes(tables, ref, ids)}
+    sides: list[dict[str, Any]] = []
+    if asked.row_id is not None and not origins:
+        sides = next(filter(None, (parents(tables, ref, asked.row_id) for ref in recipes)), [])
+    chosen = choices(tables, ids | found.keys())
+    if not origins and not found and not sides and not chosen:
+        return None
+    curricula = {
+        made.record["facts"]["curriculum_id"]: made
+        for made in every_materialization(traces.instance, "curriculum")
+    }
+    for row in chosen:
+        row["share"] = found[row["row_id"]]["share"] if row["row_id"] in found else 1.0
+        row["loss_weight"] = row["weight"] * row["share"]
+        row.update(_chosen_by(curricula.get(row["curriculum_id"])))
     return {
-        "asked": text,
         "origins": origins,
-        "mixes": sorted(found.values(), key=lambda row: str(row["recipe_id"])),
+        "mixes": [*sides, *sorted(found.values(), key=lambda row: str(row["recipe_id"]))],
         "chosen": chosen,
-        "models": models,
+        "models": list(_models(traces, chosen)),
     }
 
 
-def _origins(instance: dg.DagsterInstance, tables: LanceTables, asked: Asked) -> list[dict[str, Any]]:
+def _chosen_by(curriculum: Materialized | None) -> dict[str, Any]:
+    """The partition and method of a curriculum; of RAISE's also the round whose policy chose, from 1."""
+    facts = curriculum.record["facts"] if curriculum is not None else {}
+    best = facts.get("best_round")
+    return {
+        "partition": curriculum.partition if curriculum is not None else None,
+        "method": facts.get("method"),
+        "policy_round": None if best is None else best + 1,
+    }
+
+
+def _origins(traces: Traces, asked: Asked) -> list[dict[str, Any]]:
     """The raw rows that are meant: in the newest version of the sources, else in the newest that had them."""
-    seen = set()
-    for raw in every_materialization(instance, "raw_instructions"):
-        ref = raw.table()
-        if ref.version in seen:
-            continue
-        seen.add(ref.version)
-        if rows := find_origins(tables, ref, asked):
-            snapshot = _snapshot(instance, raw)
-            return fate(tables, snapshot, rows) if snapshot else [_not_yet(row) for row in rows]
+    for raw in traces.raw_versions():
+        if rows := find_origins(traces.tables, raw.table(), asked):
+            return fate(traces.tables, traces.snapshot(raw), rows)
     return []
 
 
-def _snapshot(instance: dg.DagsterInstance, raw: Materialized) -> Snapshot | None:
-    """The newest instructions that were made of these raw rows, and what was dropped; None where none were."""
-    found: list[TableRef] = []
-    for asset in ("instructions", "dropped_instructions"):
-        for made in every_materialization(instance, asset):
-            if made.record["upstream"]["raw_instructions"]["data_version"] == raw.data_version:
-                found.append(made.table(asset))
-                break
-    return Snapshot(*found) if len(found) == 2 else None
-
-
-def _not_yet(row: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: value for name, value in row.items() if name not in ("messages", "problem_detail")}
-    return {
-        **shown,
-        "state": "read",
-        "why": "instructions have not been made of these sources",
-        "kept_as": None,
-    }
-
-
-def _recipe_tables(instance: dg.DagsterInstance) -> list[TableRef]:
-    """Every version of the recipes that a curriculum could have been made of."""
-    found = {
-        made.table().version: made.table()
-        for made in every_materialization(instance, "interpolated_instructions")
-    }
-    return [found[version] for version in sorted(found)]
-
-
-def _models(
-    instance: dg.DagsterInstance, tracking: "Tracking", chosen: Sequence[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
+def _models(traces: Traces, chosen: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The registered versions that were trained on a curriculum which chose the row."""
     slots: dict[str, list[Mapping[str, Any]]] = {}
     for row in chosen:
         slots.setdefault(row["curriculum_id"], []).append(row)
     seen: set[tuple[str, int]] = set()
-    for made in every_materialization(instance, "checkpoint"):
+    for made in every_materialization(traces.instance, "checkpoint") if slots else ():
         facts = made.record["facts"]
         version = facts["model"], facts["version"]
         if facts["curriculum_id"] not in slots or version in seen:
             continue
         seen.add(version)
-        rows = slots[facts["curriculum_id"]]
-        aliases = tracking.aliases(facts["model"])
+        aliases = traces.tracking.aliases(facts["model"])
+        uses = _uses(traces.tracking, made, slots[facts["curriculum_id"]])
         yield {
             "model": facts["model"],
             "version": facts["version"],
             "aliases": sorted(alias for alias, number in aliases.items() if number == facts["version"]),
             "partition": made.partition,
             "curriculum_id": facts["curriculum_id"],
-            "slots": len(rows),
-            "steps": sorted({row["step"] for row in rows}),
-            "weight": sum(row["weight"] * row["share"] for row in rows),
+            "slots": len(uses),
+            "steps": sorted({row["step"] for row in uses}),
+            "weight": sum(row["loss_weight"] for row in uses),
+            "uses": uses,
         }
+
+
+def _uses(
+    tracking: "Tracking", checkpoint: Materialized, chosen: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Each slot of the row in a training, with its loss weight and the learning rate of the step.
+
+    The rate is None where MLflow has none, as of steps that early stopping kept from being made; `in_weights`
+    is false of a step after those whose weights were kept.
+    """
+    taken = checkpoint.metadata.get("weights_of_step")
+    last = int(taken.value) if taken is not None else None  # type: ignore[arg-type]
+    try:
+        rates = dict(
+            tracking.metric_history(checkpoint.record["facts"]["mlflow_run_id"], [LEARNING_RATE])[
+                LEARNING_RATE
+            ]
+        )
+    except SultanaError:  # the run was deleted; what the ledger says stays true
+        rates = {}
+    names = ("step", "slot", "row_id", "kind", "weight", "share", "loss_weight")
+    return [
+        {
+            **{name: row[name] for name in names},
+            "learning_rate": rates.get(row["step"]),
+            "in_weights": last is None or row["step"] < last,
+        }
+        for row in chosen
+    ]

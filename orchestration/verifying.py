@@ -21,6 +21,7 @@ from resources.errors import SultanaError
 from resources.findings import Finding
 from resources.model_flavor import open_base, recorded_base
 from resources.progress import track
+from resources.reclaimed import check_reclaimed
 from resources.table_verification import verify_version
 from resources.tables import LanceTables, TableRef
 from resources.tracking import CHAMPION
@@ -47,7 +48,7 @@ def verify(
     model = lineage.model
     problems: list[Finding] = []
     evaluations = [one.record for one in made_for(instance, "evaluation", model)[:1]]
-    if problem := tables.commits.check():
+    for problem in filter(None, (tables.commits.check(), check_reclaimed(tables.commits))):
         problems.append(Finding(tables.commits.path.name, problem, "Restore the commit log from a backup"))
     looked_at = list(_tables(tables, lineage, evaluations, problems, say))
     problems += check.explained("chain", check.record_problems(lineage.chain))

@@ -136,6 +136,10 @@ class CommitLog:
                 "without it no version of a table is acknowledged",
             ) from error
 
+    def connection(self, *, write: bool) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """A transaction on the log's database, for what is kept beside the commits."""
+        return self._open(write=write)
+
     def record(
         self,
         table: str,

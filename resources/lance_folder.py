@@ -5,7 +5,8 @@ Lance's file layout appears in this module only. No function here takes a lock o
 
 import contextlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # Lance names the manifest of version v by 2^64 - 1 - v, so that the newest sorts first.
 _NEWEST_FIRST = 2**64 - 1
 _KEY_MARK = {b"lance-schema:unenforced-primary-key": b"true"}
+_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_-]+")
+_TAG_NAME_LENGTH = 64
 IDEMPOTENCY_KEY = "sultana.idempotency_key"
 RUN_ID = "sultana.run_id"
 ASSET_KEY = "sultana.asset_key"
@@ -100,6 +103,20 @@ def tags(folder: Path) -> dict[str, int | None]:
     return found
 
 
+def tag_stem(asset_key: str, digest: str) -> str:
+    """What the name of the tag begins with that holds a version of this content by this asset."""
+    return f"{_NOT_IN_TAGS.sub('-', asset_key)[:_TAG_NAME_LENGTH]}-{digest[:12]}"
+
+
+def own_tags(folder: Path, version: int) -> set[str]:
+    """The names that `tag_version` could have given to a version, by what it says of itself."""
+    stored = readable_properties(folder, version) or {}
+    if ASSET_KEY not in stored or DIGEST not in stored:
+        return set()
+    stem = tag_stem(stored[ASSET_KEY], stored[DIGEST])
+    return {stem, f"{stem}-v{version}"}
+
+
 def tag_version(folder: Path, dataset: "LanceDataset", stem: str) -> str:
     """Tag the opened version, so that no clean-up removes it; returns the tag's name.
 
@@ -119,6 +136,15 @@ def tag_version(folder: Path, dataset: "LanceDataset", stem: str) -> str:
         f"The tag {stem}-v{dataset.version} of {folder} belongs to another version",
         "Somebody moved it: run `sultana doctor`, then delete the tag",
     )
+
+
+def remove_tags(folder: Path, versions: Collection[int]) -> None:
+    """Remove every tag of these versions, durably: a clean-up may take them then."""
+    for name, tagged in tags(folder).items():
+        if tagged in versions:
+            _tag_path(folder, name).unlink()
+    if (folder / "_refs" / "tags").is_dir():
+        sync_path(folder / "_refs" / "tags")
 
 
 def declare_key(schema: pa.Schema, key: str) -> pa.Schema:

@@ -1,11 +1,13 @@
 """Read-only checks of the Lance tables against the commit log, for `sultana doctor`."""
 
+from collections.abc import Container
 from pathlib import Path
 
 from resources import lance_folder
 from resources.commits import Commit, CommitLog
 from resources.errors import SultanaError
 from resources.findings import Finding
+from resources.reclaimed import check_reclaimed, reclaimed
 
 _RESTORE = "Restore the folder from a backup, or move it away and materialize the table's asset again"
 
@@ -15,6 +17,9 @@ def check_tables(root: Path, commits: CommitLog) -> list[Finding]:
     findings = []
     if problem := commits.check():
         findings.append(Finding(commits.path.name, problem, "Restore the commit log from a backup"))
+    if problem := check_reclaimed(commits):
+        findings.append(Finding(commits.path.name, problem, "Restore the commit log from a backup"))
+    gone = reclaimed(commits)
     tables = commits.tables()
     for folder in sorted(root.glob("*.lance")):
         if folder.stem not in tables:
@@ -26,11 +31,11 @@ def check_tables(root: Path, commits: CommitLog) -> list[Finding]:
                 )
             )
     for table in tables:
-        findings.extend(_check_table(root / f"{table}.lance", commits.history(table)))
+        findings.extend(_check_table(root / f"{table}.lance", commits.history(table), gone))
     return findings
 
 
-def _check_table(folder: Path, history: list[Commit]) -> list[Finding]:
+def _check_table(folder: Path, history: list[Commit], gone: Container[int]) -> list[Finding]:
     pointer = history[-1]
     table = pointer.table
     on_disk = lance_folder.versions_on_disk(folder)
@@ -48,6 +53,8 @@ def _check_table(folder: Path, history: list[Commit]) -> list[Finding]:
     tags = lance_folder.tags(folder)
     # A folder that was removed and rebuilt gives its numbers again: only the last holder counts.
     for commit in {commit.version: commit for commit in history}.values():
+        if commit.sequence in gone:
+            continue
         stored = lance_folder.readable_properties(folder, commit.version)
         if stored is None:
             findings.append(

@@ -1,14 +1,13 @@
 """The one door for Lance writes, and reads at a fixed version.
 
 A write is: writer lock -> drop heads that cannot be read -> rows to disk, each with its hash, keys checked -> fence ->
-Lance commit (carrying the idempotency key) -> tag -> sync of the file system -> row in the commit log, with the
-hash of every file. A version's digest is the Merkle root over its rows' keys and hashes.
+Lance commit (carrying the idempotency key) -> indices -> tag -> sync of the file system -> row in the commit log, with
+the hash of every file. A version's digest is the Merkle root over its rows' keys and hashes.
 Only the last step makes the version count. A kill before the Lance commit leaves nothing; a kill
 between the two leaves a version that the same write, run again, adopts by its idempotency key.
 Readers open the version they were given, never "the newest".
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +20,11 @@ from resources.commits import Commit, CommitLog
 from resources.errors import SultanaError
 from resources.files import disk_full_explained, exclusive_lock, sync_filesystem
 from resources.findings import Finding
+from resources.reclaimed import reclaimed
 from resources.row_hashes import ROW_HASH
 from resources.staging import stage_stream, stage_upsert
 from resources.table_files import files_of
+from resources.table_indices import make_indices
 from resources.text import check_name
 from resources.time_limit import within_time
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from lance import LanceDataset
 
 Mode = Literal["overwrite", "append", "upsert"]
-_NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_-]+")
-_TAG_NAME_LENGTH = 64
 
 
 class Record(Protocol):
@@ -49,6 +48,14 @@ class Record(Protocol):
     @property
     def schema(self) -> pa.Schema:
         """The columns."""
+
+    @property
+    def indexed(self) -> tuple[str, ...]:
+        """Columns that rows are looked up by."""
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Columns of text that is searched by its words."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,10 @@ class LanceTables:
         """The folder of a table."""
         return self.root / f"{check_name(table, 'Table')}.lance"
 
+    def lock(self, table: str) -> Path:
+        """The file that is locked by whoever writes the table."""
+        return self.root / ".locks" / f"{check_name(table, 'Table')}.lock"
+
     def write(
         self,
         record: Record,
@@ -139,8 +150,10 @@ class LanceTables:
         schema, a key repeats, the disk is full, the lock is held too long, or the fence is closed.
         """
         folder = self.path(record.table)
-        lock = self.root / ".locks" / f"{record.table}.lock"
-        with disk_full_explained(self.root), exclusive_lock(lock, self._lock_timeout):
+        with (
+            disk_full_explained(self.root),
+            exclusive_lock(self.lock(record.table), self._lock_timeout),
+        ):
             known = self.commits.by_idempotency_key(record.table, provenance.idempotency_key)
             if known is not None and self._is_intact(known):
                 return _ref(known)
@@ -157,6 +170,7 @@ class LanceTables:
             if mode == "upsert" or adopted is not None:
                 keys = lance_folder.read_keys(dataset, record.key)
                 lance_folder.check_unique(keys, record.key, record.table)
+            dataset = make_indices(dataset, folder, record, self._fence)
             return self._acknowledge(record, dataset, stored_digest, provenance)
 
     def read(
@@ -209,19 +223,39 @@ class LanceTables:
         """All acknowledged versions of `table`, the oldest first."""
         return [_ref(commit) for commit in self.commits.history(check_name(table, "Table"))]
 
+    def is_reclaimed(self, ref: TableRef) -> bool:
+        """Whether this version was given up by `sultana maintain`: it is gone, or will be."""
+        return self._when_reclaimed(ref.table, ref.version) is not None
+
     def check(self) -> list[Finding]:
         """Look for damage without changing anything. Empty where all is well."""
         from resources.table_checks import check_tables
 
         return check_tables(self.root, self.commits)
 
+    def _when_reclaimed(self, table: str, version: int) -> str | None:
+        gone = reclaimed(self.commits)
+        holders = (
+            [commit for commit in self.commits.history(table) if commit.version == version] if gone else []
+        )
+        found = gone.get(holders[-1].sequence) if holders else None
+        return found.recorded_at if found else None
+
     def _unreadable(self, table: str, version: int, reason: str) -> SultanaError:
+        if when := self._when_reclaimed(table, version):
+            return SultanaError(
+                f"Version {version} of the table {table} was reclaimed by `sultana maintain` on {when[:10]}: nothing "
+                "that is kept depended on it",
+                "Materialize what needs it again, or restore it from a backup",
+            )
         return SultanaError(
             f"Version {version} of the table {table} in {self.root} cannot be read: {reason}",
             f"Restore {self.path(table)} from a backup, or move it away and materialize its asset again",
         )
 
     def _is_intact(self, commit: Commit) -> bool:
+        if self._when_reclaimed(commit.table, commit.version):
+            return False
         stored = lance_folder.readable_properties(self.path(commit.table), commit.version)
         return stored is not None and stored.get(lance_folder.DIGEST) == commit.digest
 
@@ -298,8 +332,8 @@ class LanceTables:
         self, record: Record, dataset: "LanceDataset", digest: str, provenance: Provenance
     ) -> TableRef:
         folder = self.path(record.table)
-        name = _NOT_IN_TAGS.sub("-", provenance.asset_key)[:_TAG_NAME_LENGTH]
-        tag = lance_folder.tag_version(folder, dataset, f"{name}-{digest[:12]}")
+        stem = lance_folder.tag_stem(provenance.asset_key, digest)
+        tag = lance_folder.tag_version(folder, dataset, stem)
         sync_filesystem(folder)
         before = self.commits.head(record.table)
         known = {one.path: one for one in self.commits.files(before)} if before else {}

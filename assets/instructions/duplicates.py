@@ -34,6 +34,7 @@ import numpy.typing as npt
 from assets.instructions.shingles import Hashes, Shingles, Vocabulary, mix, shingles, words
 
 BLOCK = 4096
+SHINGLE_WORDS = 5
 """Texts hashed at once; bounds memory, changes no result."""
 
 COMPARED_ROWS = 256
@@ -57,7 +58,7 @@ def near_duplicates(
     *,
     threshold: float = 0.8,
     permutations: int = 128,
-    shingle: int = 5,
+    shingle: int = SHINGLE_WORDS,
     seed: int = 0,
 ) -> list[Duplicate]:
     """Find the rows to drop, sorted by `dropped_id`.
@@ -101,7 +102,7 @@ def band_size(threshold: float, permutations: int) -> int:
     return 1
 
 
-def _compared(found: Sequence[str], shingle: int) -> Sequence[str]:
+def compared(found: Sequence[str], shingle: int) -> Sequence[str]:
     """What shingles are made of: words, or characters of a text with too few words for one shingle."""
     if len(found) >= shingle:
         return found
@@ -120,7 +121,7 @@ def _band_keys(
     weights = mix(np.arange(1, size + 1, dtype=np.uint64)) | np.uint64(1)
     keys = np.empty((len(texts), bands), dtype=np.uint64)
     for start in range(0, len(texts), BLOCK):
-        lists = [_compared(words(text), shingle) for text in texts[start : start + BLOCK]]
+        lists = [compared(words(text), shingle) for text in texts[start : start + BLOCK]]
         part = shingles(lists, shingle, vocabulary)
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(
             part.hashes, part.offsets.astype(np.uint64), permutations, seed
@@ -159,7 +160,7 @@ class _Rows:
         self.names, self.lists = names, lists
         sets: list[Hashes] = []
         for start in range(0, len(lists), BLOCK):
-            block = [_compared(found, shingle) for found in lists[start : start + BLOCK]]
+            block = [compared(found, shingle) for found in lists[start : start + BLOCK]]
             part = shingles(block, shingle, vocabulary)
             sets += [np.unique(one) for one in np.split(part.hashes, part.offsets[1:-1])]
         self.sizes = np.fromiter(map(len, sets), np.int64, count=len(sets))

@@ -1,5 +1,6 @@
 """Commands that prove where something came from or went: `audit` and `trace`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from orchestration.commands.shared import PROBLEM, AsJson, Reference, TrackingUri, answer, explained
 from orchestration.console import drawn_progress
+from resources.errors import SultanaError
 
 AUDIT_EXAMPLES = (
     "sultana audit sultana@champion",
@@ -19,7 +21,12 @@ PROVE_EXAMPLES = (
     "sultana prove sultana@champion train.jsonl:12 proof",
     "sultana prove sultana/3 0f3c… proof && python proof/check_proof.py proof/proof.json",
 )
-TRACE_EXAMPLES = ("sultana trace train.jsonl:12", "sultana trace 0f3c… (an id as the tables show it)")
+TRACE_EXAMPLES = (
+    "sultana trace train.jsonl:12",
+    "sultana trace 0f3c… (an id as the tables show it)",
+    "sultana trace --text \"Name three primary colours.\" --json | jq '.models'",
+    "sultana trace --text @answer.txt --match 2",
+)
 
 
 def audit(
@@ -97,18 +104,56 @@ def prove(
 
 def trace(
     row: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="ROW", help="Id of a row, an origin or a mix; or FILE:LINE, lines from 1."),
-    ],
+    ] = None,
+    text: Annotated[
+        str,
+        typer.Option(
+            help="Instead: text of a prompt, a response or a message, or a whole row as JSON; @FILE reads a file, - "
+            "standard input.",
+            show_default=False,
+        ),
+    ] = "",
+    match: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="With --text: follow the match of this number. 0: the best exact one.",
+            show_default=True,
+        ),
+    ] = 0,
     as_json: AsJson = False,
     tracking_uri: TrackingUri = "",
 ) -> None:
-    """Tell where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it."""
+    """Tell where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it.
+
+    With --text the rows that hold a text are found first, exactly or nearly, by words and by meaning.
+    """
     from orchestration.audit_shown import show_trace
+    from orchestration.text_tracing import trace_text
     from orchestration.tracing import trace as trace_row
 
+    if bool(row) == bool(text):
+        raise typer.BadParameter("Give either a ROW or --text")
     with explained(as_json=as_json) as console:
-        found = trace_row(row, tracking_uri)
+        found = trace_row(row, tracking_uri) if row else trace_text(_given(text), match, tracking_uri)
         if not as_json:
             show_trace(found, console)
     answer(found, as_json)
+
+
+def _given(text: str) -> str:
+    """The text of an option: itself, the content of @FILE, or of standard input for -."""
+    if text != "-" and not text.startswith("@"):
+        return text
+    try:
+        content = sys.stdin.buffer.read() if text == "-" else Path(text[1:]).expanduser().read_bytes()
+        return content.decode("utf-8")
+    except OSError as error:
+        raise SultanaError(
+            f"{text[1:]} cannot be read: {error.strerror}", "Name a file that holds the text"
+        ) from error
+    except UnicodeDecodeError as error:
+        where = "Standard input" if text == "-" else text[1:]
+        raise SultanaError(f"{where} is not UTF-8 text", "Convert it to UTF-8") from error

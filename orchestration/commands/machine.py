@@ -1,4 +1,4 @@
-"""Commands about this machine: `doctor` and `ui`."""
+"""Commands about this machine: `doctor`, `maintain` and `ui`."""
 
 import os
 import signal
@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
-from orchestration.commands.shared import PROBLEM, AsJson, answer, explained
+from orchestration.commands.shared import PROBLEM, AsJson, TrackingUri, answer, explained
 from resources.definitions import PROJECT, data_folder
 from resources.errors import SultanaError
 
 DOCTOR_EXAMPLES = ("sultana doctor", "sultana doctor --json | jq '.problems'")
+MAINTAIN_EXAMPLES = (
+    "sultana maintain --dry-run",
+    "sultana maintain --older-than 90",
+    "sultana maintain --json | jq '.freed_bytes'",
+)
 UI_EXAMPLES = ("sultana ui", "sultana ui --port 3001")
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI on this machine.")]
 
@@ -30,6 +35,41 @@ def doctor(port: Port = 3000, as_json: AsJson = False) -> None:
     answer(found, as_json)
     if found["problems"]:
         raise typer.Exit(PROBLEM)
+
+
+def maintain(
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DAYS",
+            help="Younger versions stay. [default: SULTANA_RETENTION_DAYS, else 30]",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done, and do nothing.")
+    ] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Also write tables of many small files anew, as new versions.")
+    ] = False,
+    as_json: AsJson = False,
+    tracking_uri: TrackingUri = "",
+) -> None:
+    """Remove versions of tables that nothing depends on, and say what that freed.
+
+    What a registered model, the newest of an asset or a promotion depends on always stays. Refused while a run is in
+    progress.
+    """
+    from orchestration.maintenance import maintain as maintain_tables
+    from orchestration.maintenance import show_maintenance
+
+    with explained(as_json=as_json) as console:
+        found = maintain_tables(
+            older_than=older_than, dry_run=dry_run, compact=compact, tracking_uri=tracking_uri
+        )
+        if not as_json:
+            show_maintenance(found, console)
+    answer(found, as_json)
 
 
 def ui(port: Port = 3000) -> None:

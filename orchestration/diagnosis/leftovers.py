@@ -46,7 +46,7 @@ STAGED = (
 
 def check_locks(examined: Examined) -> Iterator[Finding]:
     """No lock of the stores has been held for long."""
-    for path in _matching(examined.folder, LOCKS):
+    for path in matching(examined.folder, LOCKS):
         seconds = time.time() - path.stat().st_mtime
         if seconds > LONGEST_HELD_SECONDS and (holder := _holder(path)) is not None:
             yield Finding(
@@ -72,8 +72,8 @@ def check_staging(examined: Examined) -> Iterator[Finding]:
     now = time.time()
     left = [
         path
-        for path in _matching(examined.folder, STAGED)
-        if not path.name.endswith(".lock") and now - _last_change(path) > LEFT_SECONDS
+        for path in matching(examined.folder, STAGED)
+        if not path.name.endswith(".lock") and now - last_change(path) > LEFT_SECONDS
     ]
     if not left:
         return
@@ -87,11 +87,13 @@ def check_staging(examined: Examined) -> Iterator[Finding]:
     )
 
 
-def _last_change(path: Path) -> float:
+def last_change(path: Path) -> float:
+    """When a file, or anything below a folder, was changed last: seconds since 1970."""
     return max(one.lstat().st_mtime for one in (path, *path.rglob("*")))
 
 
-def _matching(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+def matching(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    """What matches one of the patterns below a folder, by path, each once."""
     found = {path for pattern in patterns for path in folder.glob(pattern)}
     yield from sorted(found)
 

@@ -123,6 +123,9 @@ def test_a_row_is_traced_into_its_mixes(data: Path) -> None:
         (mix,) = (one for one in found["mixes"] if one["recipe_id"] == recipe["recipe_id"])
         assert mix["share"] == pytest.approx(share) and mix["mixed_with"] == recipe[other]
         assert "Mixed with" in printed(show_trace, found)
+    itself = trace(recipe["recipe_id"])
+    assert [one["instruction_id"] for one in itself["mixes"]] == [recipe["parent_a"], recipe["parent_b"]]
+    assert all(one["share"] == 1.0 for one in itself["chosen"])
 
 
 def test_what_was_not_kept_says_why(data: Path) -> None:

@@ -38,7 +38,7 @@ def test_every_command_has_its_job() -> None:
     # `run` is "Materialize", `status` is what the UI shows, and `ui` is the UI.
     assert commands == {
         *("compare", "report", "promote", "rollback", "generate", "export", "export-model", "doctor"),
-        *("audit", "trace", "prove", "export-lineage"),
+        *("audit", "trace", "prove", "export-lineage", "maintain"),
     }
 
 
@@ -77,6 +77,11 @@ def test_the_other_jobs(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     }
     asked = run(instance, "ask_model", model="sultana/1", prompt="Name a colour.", maximum_new_tokens=3)
     assert asked["prompt"] == "Name a colour." and isinstance(asked["reply"], str)
+    found = run(instance, "maintain_tables", dry_run=True)
+    assert found["dry_run"] and found["older_than_days"] == 30
+    assert run(instance, "maintain_tables")["removed_versions"] == 0
+    with pytest.raises(SultanaError, match="Either a row or a text"):
+        run(instance, "trace_row")
     assert run(instance, "examine_this_machine", port=4399)["data_folder"] == os.environ["SULTANA_DATA"]
 
 

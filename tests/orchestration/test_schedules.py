@@ -12,7 +12,13 @@ import yaml
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from orchestration.refresh import SETTINGS
-from orchestration.schedules import nightly_training, time_zone, wanted_partitions, weekly_training
+from orchestration.schedules import (
+    nightly_training,
+    time_zone,
+    wanted_partitions,
+    weekly_maintenance,
+    weekly_training,
+)
 from orchestration.settings import read_preset
 from resources.errors import SultanaError
 from tests.orchestration.deployment import Deployment
@@ -109,6 +115,18 @@ def test_nothing_can_be_trained_before_there_is_data(tmp_path: Path) -> None:
     with open_instance(tmp_path / "data") as instance:
         requests, reason = tick(instance)
     assert requests == [] and "has not been materialized" in reason
+
+
+def test_tables_are_maintained_weekly_where_no_run_is_in_progress(tmp_path: Path) -> None:
+    with open_instance(tmp_path) as instance:
+        (request,), _ = tick(instance, weekly_maintenance)
+        assert request.run_config == {} and weekly_maintenance.default_status.value == "STOPPED"
+        job = dg.GraphDefinition(name="reads").to_job()
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        requests, reason = tick(instance, weekly_maintenance)
+        assert requests == [] and "Runs are in progress" in reason
+        instance.report_run_failed(run)
+        assert len(tick(instance, weekly_maintenance)[0]) == 1
 
 
 def test_schedules_run_in_the_time_zone_of_the_environment() -> None:

@@ -17,10 +17,10 @@ from resources.text import escape_terminal, id_filter, sql_quote
 SHOWN_CHARACTERS = 300
 _PLACE = re.compile(r"(?P<file>.+):(?P<line>[1-9][0-9]{0,17})", re.DOTALL)
 _ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
-_RAW_COLUMNS = (
+_TOLD_COLUMNS = (
     *("origin_id", "instruction_id", "source", "file", "file_sha256", "position", "licence", "task"),
-    *("messages", "problem", "problem_detail"),
 )
+_RAW_COLUMNS = (*_TOLD_COLUMNS, "messages", "problem", "problem_detail", "raw_text")
 
 
 @dataclass(frozen=True)
@@ -69,48 +69,54 @@ def find_origins(tables: LanceTables, raw: TableRef, asked: Asked) -> list[dict[
 
 
 def fate(
-    tables: LanceTables, snapshot: Snapshot, origins: Sequence[Mapping[str, Any]]
+    tables: LanceTables, snapshot: Snapshot | None, origins: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What became of raw rows: each with `state` (kept, dropped or quarantined) and why, as JSON values.
+    """What became of raw rows, as JSON values: `state` is kept, dropped, quarantined, left out or read; `why` says it.
 
     `kept_as` is the instruction that holds the row now: its own, or the one that it is an exact duplicate of.
+    Without a snapshot no instructions have been made of these rows.
     """
-    ids = [row["origin_id"] for row in origins]
     dropped: dict[str, Mapping[str, Any]] = {}
-    for row in tables.read(snapshot.dropped, filter=id_filter("origin_id", ids)).to_pylist():
-        dropped[row["origin_id"]] = row
-    names = {row["instruction_id"] for row in origins if row["instruction_id"]}
-    names |= {row["collides_with"] for row in dropped.values() if row["reason"] == "exact_duplicate"}
-    kept = set(
-        tables.read(
-            snapshot.instructions, columns=["instruction_id"], filter=id_filter("instruction_id", names)
-        )["instruction_id"].to_pylist()
-    )
-    return [_fate(row, dropped.get(row["origin_id"]), kept) for row in origins]
+    kept: set[str] = set()
+    if snapshot is not None:
+        ids = [row["origin_id"] for row in origins]
+        for row in tables.read(snapshot.dropped, filter=id_filter("origin_id", ids)).to_pylist():
+            dropped[row["origin_id"]] = row
+        names = {row["instruction_id"] for row in origins if row["instruction_id"]}
+        names |= {row["collides_with"] for row in dropped.values() if row["reason"] == "exact_duplicate"}
+        wanted = id_filter("instruction_id", sorted(names))
+        kept = set(
+            tables.read(snapshot.instructions, columns=["instruction_id"], filter=wanted)[
+                "instruction_id"
+            ].to_pylist()
+        )
+    return [_fate(row, snapshot, dropped.get(row["origin_id"]), kept) for row in origins]
 
 
-def _fate(row: Mapping[str, Any], dropped: Mapping[str, Any] | None, kept: set[str]) -> dict[str, Any]:
-    text = " ".join(message["content"] for message in row["messages"] or ())
-    found = {
-        **{name: row[name] for name in _RAW_COLUMNS if name not in ("messages", "problem", "problem_detail")},
-        "text": text[:SHOWN_CHARACTERS],
-        "kept_as": row["instruction_id"] if row["instruction_id"] in kept else None,
-        "collides_with": None,
-        "similarity": None,
-    }
+def _fate(
+    row: Mapping[str, Any], snapshot: Snapshot | None, dropped: Mapping[str, Any] | None, kept: set[str]
+) -> dict[str, Any]:
     if row["problem"]:
-        return {**found, "state": "quarantined", "why": f"{row['problem']}: {row['problem_detail'] or ''}"}
-    if dropped is not None:
-        return {
-            **found,
-            "state": "dropped",
-            "why": dropped["reason"],
-            "collides_with": dropped["collides_with"],
-            "similarity": dropped["similarity"],
-        }
-    if found["kept_as"] is None:
-        return {**found, "state": "left out", "why": "not sampled, or read after the instructions were made"}
-    return {**found, "state": "kept", "why": ""}
+        state, why = "quarantined", f"{row['problem']}: {row['problem_detail'] or ''}"
+    elif snapshot is None:
+        state, why = "read", "instructions have not been made of these sources"
+    elif dropped is not None:
+        state, why = "dropped", dropped["reason"]
+    elif row["instruction_id"] not in kept:
+        state, why = "left out", "not sampled, or read after the instructions were made"
+    else:
+        state, why = "kept", ""
+    text = " ".join(message["content"] for message in row["messages"] or ()) or row["raw_text"] or ""
+    merged = dropped["collides_with"] if dropped and dropped["reason"] == "exact_duplicate" else None
+    return {
+        **{name: row[name] for name in _TOLD_COLUMNS},
+        "text": text[:SHOWN_CHARACTERS],
+        "state": state,
+        "why": why,
+        "kept_as": next((one for one in (row["instruction_id"], merged) if one in kept), None),
+        "collides_with": dropped["collides_with"] if dropped else None,
+        "similarity": dropped["similarity"] if dropped else None,
+    }
 
 
 def mixes(tables: LanceTables, recipes: TableRef, instruction_ids: Iterable[str]) -> list[dict[str, Any]]:
@@ -130,6 +136,20 @@ def mixes(tables: LanceTables, recipes: TableRef, instruction_ids: Iterable[str]
             }
         )
     return sorted(found, key=lambda row: row["recipe_id"])
+
+
+def parents(tables: LanceTables, recipes: TableRef, recipe_id: str) -> list[dict[str, Any]]:
+    """Both sides of one recipe, as `mixes` tells them; none where the table does not hold it."""
+    columns = ["recipe_id", "parent_a", "parent_b", "lambda"]
+    found = tables.read(recipes, columns=columns, filter=id_filter("recipe_id", [recipe_id])).to_pylist()
+    return [
+        {"recipe_id": recipe_id, "instruction_id": one, "mixed_with": other, "share": share}
+        for row in found
+        for one, other, share in (
+            (row["parent_a"], row["parent_b"], row["lambda"]),
+            (row["parent_b"], row["parent_a"], 1.0 - row["lambda"]),
+        )
+    ]
 
 
 def choices(tables: LanceTables, row_ids: Iterable[str]) -> list[dict[str, Any]]:

@@ -1,0 +1,128 @@
+"""Indices of a table version: made right after its rows, before it is tagged and acknowledged.
+
+To Lance an index is a commit and so a version of its own. It carries the properties of the commit of the rows, with
+the idempotency key and the digest among them: after a kill between the two the same write, run again, adopts the
+rows and makes what is missing. The version that is acknowledged is the last, with the rows as they were written.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from resources import lance_folder
+from resources.time_limit import within_time
+
+if TYPE_CHECKING:
+    from lance import LanceDataset
+
+LEAST_ROWS = 50_000
+"""Rows without an index below which a table is read through: that takes some milliseconds."""
+
+REBUILT_SHARE = 8
+"""An index is made anew once the rows beside it are one in so many: appends in small parts stay cheap."""
+
+# Words as they stand, in any language, so that a text is found by each of its words.
+_WORDS = {
+    "base_tokenizer": "simple",
+    "stem": False,
+    "remove_stop_words": False,
+    "with_position": False,
+}
+
+
+class Indexed(Protocol):
+    """What a table's declaration says of its indices."""
+
+    @property
+    def indexed(self) -> tuple[str, ...]:
+        """Columns that rows are looked up by."""
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Columns of text that is searched by its words; a dot leads into the structs of a list."""
+
+
+def make_indices(
+    dataset: "LanceDataset", folder: Path, record: Indexed, fence: Callable[[], None]
+) -> "LanceDataset":
+    """The version of `dataset`, or a new one of the same rows with the indices that `record` declares.
+
+    `fence` is asked before that one is committed. Where an error keeps an index from being made, its files are
+    removed and the version stays as it is, not acknowledged.
+    """
+    import lance
+    from lance import LanceOperation
+    from lance.dataset import Transaction
+
+    wanted: list[tuple[str, str, dict[str, Any]]] = [(column, "BTREE", {}) for column in record.indexed]
+    wanted += [(column, "INVERTED", _WORDS) for column in record.searched]
+    present = {one.name: one for one in dataset.describe_indices()} if wanted else {}
+    rows = dataset.count_rows() if wanted else 0
+    due = [one for one in wanted if _due(present.get(_name(one[0])), rows)]
+    if not due:
+        return dataset
+    fragments = [one.fragment_id for one in dataset.get_fragments()]
+    with _new_indices_removed_on_error(folder):
+        made = [_build(dataset, fragments, *one) for one in due]
+        old = [segment for column, _, _ in due for segment in _segments(present.get(_name(column)))]
+        fence()
+        transaction = Transaction(
+            read_version=dataset.version,
+            operation=LanceOperation.CreateIndex(new_indices=made, removed_indices=old),
+            transaction_properties=lance_folder.properties(dataset),
+        )
+        return within_time(f"indexing {folder.name}", lance.LanceDataset.commit, str(folder), transaction)
+
+
+def is_searched(dataset: "LanceDataset", column: str) -> bool:
+    """Whether the opened version has an index of the words of `column`."""
+    return any(one.name == _name(column) for one in dataset.describe_indices())
+
+
+def _name(column: str) -> str:
+    return column.replace(".", "_")
+
+
+def _due(present: Any, rows: int) -> bool:
+    covered = present.num_rows_indexed if present is not None else 0
+    return bool(rows - covered >= max(LEAST_ROWS, covered // REBUILT_SHARE))
+
+
+def _build(
+    dataset: "LanceDataset", fragments: Sequence[int], column: str, kind: str, settings: dict[str, Any]
+) -> Any:
+    made = dataset.create_index_uncommitted(
+        column, kind, name=_name(column), replace=True, fragment_ids=list(fragments), **settings
+    )
+    # Without this step an inverted index lacks the files by which it is read.
+    return dataset.merge_existing_index_segments([made]) if kind == "INVERTED" else made
+
+
+def _segments(present: Any) -> Iterator[Any]:
+    """The parts of an index, as a commit names what it removes: two that cover one row crash Lance 14."""
+    from lance.dataset import Index
+
+    for segment in present.segments if present is not None else ():
+        yield Index(
+            uuid=segment.uuid,
+            name=present.name,
+            fields=list(present.fields),
+            dataset_version=segment.dataset_version_at_last_update,
+            fragment_ids=segment.fragment_ids,
+            index_version=segment.index_version,
+        )
+
+
+@contextlib.contextmanager
+def _new_indices_removed_on_error(folder: Path) -> Iterator[None]:
+    """Only for use under the writer lock and before the commit: nothing refers to those files."""
+    place = folder / "_indices"
+    before = set(place.iterdir()) if place.is_dir() else set()
+    try:
+        yield
+    except BaseException:
+        for path in set(place.iterdir()) - before if place.is_dir() else ():
+            shutil.rmtree(path, ignore_errors=True)
+        raise
