@@ -9,6 +9,8 @@ from rich.table import Table
 from resources.text import escape_terminal
 
 MOST_SHOWN = 20
+MATCHES_BESIDE = 5
+"""Rows like a text that are shown where one of them was picked."""
 
 
 def show_audit(found: Mapping[str, Any], console: Console) -> None:
@@ -265,7 +267,8 @@ def _show_matches(found: Mapping[str, Any], console: Console) -> None:
         ("no.", "id", "what fits", "shared 5-grams", "cosine", "text"),
         right=("no.", "shared 5-grams", "cosine"),
     )
-    for row in found["matches"][:MOST_SHOWN]:
+    most = MATCHES_BESIDE if found["picked"] else MOST_SHOWN
+    for row in found["matches"][: max(most, found["picked"] or 0)]:
         board.add_row(
             str(row["number"]),
             row["id"],
@@ -275,6 +278,8 @@ def _show_matches(found: Mapping[str, Any], console: Console) -> None:
             escape_terminal(row["snippet"], 60),
         )
     console.print(board)
+    if len(found["matches"]) > board.row_count:
+        console.print(f"… and {len(found['matches']) - board.row_count:,} more: --json shows all")
     told = (
         f"What follows is number {found['picked']}."
         if found["picked"]
