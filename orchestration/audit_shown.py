@@ -1,4 +1,4 @@
-"""Audits and traces as tables for people."""
+"""Audits as tables for people."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ MOST_SHOWN = 20
 def show_audit(found: Mapping[str, Any], console: Console) -> None:
     """Prints the story of a model first, then its chain, sources, tasks and most used rows."""
     model, manifest, totals = found["model"], found["manifest"], found.get("totals")
-    title = f"{model['model']} version {model['version']}{_aliases(model['aliases'])}"
+    title = f"{model['model']} version {model['version']}{in_brackets(model['aliases'])}"
     console.print(
         f"{title}: {_story(found, totals)}"
         if totals is not None
@@ -39,7 +39,7 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
         console.print(_replayed(again), markup=False, soft_wrap=True)
     if totals is None:
         return
-    chain = _table(
+    chain = new_board(
         "What it was made of",
         ("asset", "code", "data version", "Lance tables", "started by", "git commit", "run"),
     )
@@ -56,7 +56,7 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
         )
     sources = _counted("Where its rows came from", ("source", "licence"), totals["sources"])
     tasks = _counted("Tasks", ("task",), totals["tasks"])
-    used = _table(
+    used = new_board(
         "Most used rows", ("row", "kind", "slots", "from step", "why"), right=("slots", "from step")
     )
     for one in totals["most_used"]:
@@ -67,7 +67,7 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
             f"{one['first_step']:,}",
             escape_terminal(one["reason"], 80),
         )
-    overlaps = _table(
+    overlaps = new_board(
         "Evaluation examples that share text with rows trained on",
         ("split", "task", "metric", "examples", "overlapping"),
         right=("examples", "overlapping"),
@@ -131,7 +131,7 @@ def _show_verification(checked: Mapping[str, Any], console: Console) -> None:
             soft_wrap=True,
         )
         return
-    board = _table(f"{len(checked['problems'])} problems", ("where", "problem", "remedy"))
+    board = new_board(f"{len(checked['problems'])} problems", ("where", "problem", "remedy"))
     for one in checked["problems"]:
         board.add_row(*(escape_terminal(one[name], 400) for name in ("where", "problem", "remedy")))
     console.print(board)
@@ -161,7 +161,7 @@ def _show_influences(found: Mapping[str, Any], console: Console) -> None:
         console.print(told, markup=False)
         return
     right = ("gain", "slots", "from step")
-    rows = _table("Top influences: rows", ("row", "kind", *right), right=right)
+    rows = new_board("Top influences: rows", ("row", "kind", *right), right=right)
     for one in found["rows"]:
         rows.add_row(
             one["row_id"],
@@ -170,7 +170,7 @@ def _show_influences(found: Mapping[str, Any], console: Console) -> None:
             f"{one['slots']:,}",
             f"{one['first_step']:,}",
         )
-    behind = _table(
+    behind = new_board(
         "Top influences: instructions, mixes shared out", ("instruction", "task", "source", "gain"), ("gain",)
     )
     for one in found["instructions"]:
@@ -184,122 +184,8 @@ def _show_influences(found: Mapping[str, Any], console: Console) -> None:
     console.print(f"{told}; {found['sum']:+.4f} in all", markup=False)
 
 
-def show_trace(found: Mapping[str, Any], console: Console) -> None:
-    """Prints what became of a row: where it stood, its mixes, its slots, the models that saw it.
-
-    Where it was found by a text, the rows like that come first, and nothing follows where none was picked.
-    """
-    if "matches" in found:
-        _show_matches(found, console)
-        if not found["picked"]:
-            return
-    origins = _table(
-        "Where it stood", ("file and line", "source", "licence", "task", "state", "why", "kept as")
-    )
-    for row in found["origins"]:
-        why = escape_terminal(row["why"], 60)
-        if row.get("collides_with"):
-            why += f" of {row['collides_with']} (similarity {row['similarity']:.2f})"
-        origins.add_row(
-            escape_terminal(f"{row['file']}:{row['position']}", 60),
-            row["source"],
-            escape_terminal(row["licence"] or "none named", 30),
-            escape_terminal(row["task"] or "", 40),
-            row["state"],
-            why,
-            row["kept_as"] or "",
-        )
-    mixed = _table("Mixed with", ("mix", "with", "its share"), right=("its share",))
-    for row in found["mixes"][:MOST_SHOWN]:
-        mixed.add_row(row["recipe_id"], row["mixed_with"], f"{row['share']:.3f}")
-    chosen = _table(
-        "Chosen",
-        ("curriculum", "step", "slot", "as", "score", "loss weight", "why", "by"),
-        right=("step", "slot", "score", "loss weight"),
-    )
-    for row in found["chosen"][:MOST_SHOWN]:
-        chosen.add_row(
-            row["partition"] or row["curriculum_id"][:12],
-            f"{row['step']:,}",
-            str(row["slot"]),
-            "itself" if row["kind"] == "original" else f"mix, {row['share']:.3f}",
-            f"{row['score']:.4g}",
-            f"{row['loss_weight']:.4g}",
-            escape_terminal(row["reason"], 60),
-            _policy(row),
-        )
-    models = _table(
-        "Models that saw it",
-        ("model", "partition", "slots", "first step", "last step", "loss weight", "learning rates"),
-        right=("slots", "first step", "last step", "loss weight", "learning rates"),
-    )
-    for row in found["models"]:
-        models.add_row(
-            f"{row['model']} version {row['version']}{_aliases(row['aliases'])}",
-            row["partition"] or "",
-            f"{row['slots']:,}",
-            f"{row['steps'][0]:,}",
-            f"{row['steps'][-1]:,}",
-            f"{row['weight']:.3f}",
-            _rates(row["uses"]),
-        )
-    for rows, board, none in (
-        (found["origins"], origins, "No source holds it."),
-        (found["mixes"], mixed, "It was mixed with nothing."),
-        (found["chosen"], chosen, "No curriculum chose it."),
-        (found["models"], models, "No registered model was trained on it."),
-    ):
-        console.print(board if rows else none)
-        if len(rows) > board.row_count:
-            console.print(f"… and {len(rows) - board.row_count:,} more: --json shows all")
-
-
-def _show_matches(found: Mapping[str, Any], console: Console) -> None:
-    how = found["searched"]
-    console.print(
-        f"Looked in {how['rows']:,} rows (raw_instructions version {how['raw_instructions']}): by words, "
-        f"{how['words']}; by meaning, {how['vectors']}",
-        markup=False,
-        soft_wrap=True,
-    )
-    board = _table(
-        "Rows like the text",
-        ("no.", "id", "what fits", "shared 5-grams", "cosine", "text"),
-        right=("no.", "shared 5-grams", "cosine"),
-    )
-    for row in found["matches"][:MOST_SHOWN]:
-        board.add_row(
-            str(row["number"]),
-            row["id"],
-            f"{row['part']}, exactly" if row["exact"] else row["part"],
-            f"{row['jaccard']:.2f}",
-            "" if row["cosine"] is None else f"{row['cosine']:.2f}",
-            escape_terminal(row["snippet"], 60),
-        )
-    console.print(board)
-    told = (
-        f"What follows is number {found['picked']}."
-        if found["picked"]
-        else "None holds it exactly: pick one, --match 1."
-    )
-    console.print(told, markup=False)
-
-
-def _policy(row: Mapping[str, Any]) -> str:
-    by = f"{row['strategy']}, {row['policy_sha256'][:10]}"
-    return by if row["policy_round"] is None else f"{by} of round {row['policy_round']}"
-
-
-def _rates(uses: list[Mapping[str, Any]]) -> str:
-    """The lowest and the highest learning rate of the steps; steps that the kept weights do not hold are told."""
-    rates = [one["learning_rate"] for one in uses if one["learning_rate"] is not None]
-    told = f"{min(rates):.3g} to {max(rates):.3g}" if rates else "not recorded"
-    lost = sum(not one["in_weights"] for one in uses)
-    return f"{told}; {lost:,} after the weights that were kept" if lost else told
-
-
 def _counted(title: str, names: tuple[str, ...], rows: list[Mapping[str, Any]]) -> Table:
-    board = _table(
+    board = new_board(
         title, (*names, "instructions", "slots", "share"), right=("instructions", "slots", "share")
     )
     for row in rows[:MOST_SHOWN]:
@@ -314,11 +200,13 @@ def _counted(title: str, names: tuple[str, ...], rows: list[Mapping[str, Any]]) 
     return board
 
 
-def _aliases(aliases: list[str]) -> str:
+def in_brackets(aliases: list[str]) -> str:
+    """Aliases behind a version; empty where it has none."""
     return f" ({', '.join(aliases)})" if aliases else ""
 
 
-def _table(title: str, columns: tuple[str, ...], right: tuple[str, ...] = ()) -> Table:
+def new_board(title: str, columns: tuple[str, ...], right: tuple[str, ...] = ()) -> Table:
+    """An empty table with a title; the columns named in `right` are aligned to the right."""
     board = Table(title=title, title_justify="left")
     for column in columns:
         board.add_column(column, justify="right" if column in right else "left")

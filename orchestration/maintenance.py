@@ -147,9 +147,10 @@ def show_maintenance(found: Mapping[str, Any], console: Console) -> None:
         console.print(f"Left over, and left alone: {told}", markup=False, soft_wrap=True)
     if len(found["left_over"]) > MOST_NAMED:
         console.print(f"… and {len(found['left_over']) - MOST_NAMED:,} more: --json shows all", markup=False)
+    what = "would be removed" if found["dry_run"] else "removed"
     console.print(
-        f"{found['removed_versions']:,} versions older than {found['older_than_days']:g} days {would or 'were '}"
-        f"removed, {mebibytes(found['freed_bytes'])} {would}freed",
+        f"Versions older than {found['older_than_days']:g} days {what}: {found['removed_versions']:,}; "
+        f"freed: {mebibytes(found['freed_bytes'])}",
         markup=False,
     )
 

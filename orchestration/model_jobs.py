@@ -197,8 +197,8 @@ def prove_one_row(context: dg.OpExecutionContext, config: ProveConfig, registry:
 @dg.op
 def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry: ModelRegistry) -> None:
     """Where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it."""
-    from orchestration.audit_shown import show_trace
     from orchestration.text_tracing import trace_text
+    from orchestration.trace_shown import show_trace
     from orchestration.tracing import trace
 
     if bool(config.row) == bool(config.text):

@@ -130,8 +130,8 @@ def trace(
 
     With --text the rows that hold a text are found first, exactly or nearly, by words and by meaning.
     """
-    from orchestration.audit_shown import show_trace
     from orchestration.text_tracing import trace_text
+    from orchestration.trace_shown import show_trace
     from orchestration.tracing import trace as trace_row
 
     if bool(row) == bool(text):

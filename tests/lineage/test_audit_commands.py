@@ -17,9 +17,10 @@ from assets.lineage.audit.influence import gains_of
 from assets.materialization import started_by
 from assets.materialized import follow, materializations
 from assets.selection.realised import FACT
-from orchestration.audit_shown import show_audit, show_trace
+from orchestration.audit_shown import show_audit
 from orchestration.auditing import audit
 from orchestration.instance import open_instance
+from orchestration.trace_shown import show_trace
 from orchestration.tracing import trace
 from resources.definitions import Storage
 from resources.errors import SultanaError

@@ -13,9 +13,9 @@ from assets.instructions.text import conversation_text
 from assets.lineage.audit.forward import fate
 from assets.lineage.audit.matching import search, sought
 from assets.records import RAW_INSTRUCTIONS
-from orchestration.audit_shown import show_trace
 from orchestration.cli import app
 from orchestration.text_tracing import trace_text
+from orchestration.trace_shown import show_trace
 from orchestration.tracing import trace
 from resources import table_indices
 from resources.errors import SultanaError
