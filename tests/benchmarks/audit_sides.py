@@ -17,6 +17,7 @@ from assets.lineage.audit.backward import LEDGER_ROW, Backward
 from assets.lineage.audit.forward import Snapshot, choices, fate, find_origins, mixes, parse
 from assets.lineage.audit.influence import gains_of
 from assets.lineage.audit.rows_file import write_rows_file
+from assets.lineage.difference.tables import compare_tables
 from assets.selection.realised import FACT, measured_losses
 from resources.memory import peak_mebibytes, restart_peak
 from resources.tables import LanceTables, TableRef
@@ -62,10 +63,20 @@ def trace(world: Mapping[str, Any]) -> dict[str, Any]:
     return {"origins": len(found), "mixes": len(mixed), "slots": len(chosen)}
 
 
+def compare(world: Mapping[str, Any]) -> dict[str, Any]:
+    """Two versions of the instructions: rows added, removed and changed, by source and task."""
+    refs = {name: TableRef.from_json(world["refs"][name]) for name in ("instructions", "edited")}
+    found = compare_tables(LanceTables(Path(world["tables"])), refs["instructions"], refs["edited"])
+    assert found is not None
+    told = found.to_json()
+    return {what: told[what]["rows"] for what in ("added", "removed", "changed")}
+
+
 WHAT: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "totals": totals,
     "rows": rows,
     "trace": trace,
+    "compare": compare,
 }
 
 

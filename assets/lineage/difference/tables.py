@@ -180,8 +180,10 @@ def _dealt(tables: LanceTables, ref: TableRef, stem: Path, parts: int) -> list[P
             )
             start += batch.num_rows
             part = signatures(keys) % parts
-            for number, writer in enumerate(writers):
-                writer.write_batch(rows if parts == 1 else rows.filter(pa.array(part == number)))
+            rows = rows.take(pa.array(np.argsort(part, kind="stable")))
+            ends = np.cumsum(np.bincount(part, minlength=parts))
+            for writer, begin, end in zip(writers, [0, *ends], ends, strict=False):
+                writer.write_batch(rows.slice(begin, end - begin))
     return files
 
 
