@@ -10,10 +10,12 @@ from typing import Any
 import dagster as dg
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from assets.ledger import curriculum_table, read_curriculum
+from assets.lineage.difference.differing import DIFFERING_ROW
 from assets.materialized import LINEAGE, Materialized, follow, materializations, require
 from assets.records import CURRICULUM, INSTRUCTIONS, digest
 from orchestration.comparison_shown import show_comparison
@@ -166,3 +168,40 @@ def test_other_sources_lead_to_other_rows(copy: Copy) -> None:
     assert "instructions: 1 added, 1 removed, 1 changed from A to B" in text
     assert "they part at step 1" in text and "a new\\ntask" in text
     assert "Scores are not compared: it was not evaluated" in text
+
+
+@pytest.mark.slow
+def test_two_strategies_are_compared_from_rows_to_scores(
+    registered_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from orchestration.cli import app
+    from orchestration.run import Request, run_request
+
+    folder = tmp_path / "data"
+    shutil.copytree(registered_data, folder, symlinks=True)
+    monkeypatch.setenv("SULTANA_DATA", str(folder))
+    with open(tmp_path / "console.txt", "w") as output:
+        request = Request(preset="smoke", strategies=("longest",), seeds=(0,), to="evaluation")
+        run_request(request, Console(file=output))
+    rows = tmp_path / "rows.parquet"
+    done = CliRunner().invoke(
+        app, ["compare", "sultana/1", "sultana@longest-seed-0", "--json", "--rows", str(rows)]
+    )
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    found = orjson.loads(done.stdout)
+    states = {one["asset"]: one["state"] for one in found["lineage"]["chain"]}
+    assert {name for name, state in states.items() if state == "different"} == {"checkpoint", "curriculum"}
+    assert [one for one in found["lineage"]["tables"] if not one["same"]] == []
+    curricula = found["lineage"]["curriculum"]
+    assert curricula["a"]["slots"] == curricula["b"]["slots"] == 8
+    assert found["rows_file"]["rows"] == sum(curricula[side]["rows_only_here"] for side in "ab") > 0
+    assert pq.read_table(rows).schema.equals(DIFFERING_ROW)
+    tasks = {row["task"] for row in found["tasks"]}
+    assert {row["task"] for row in found["associations"]["scores"]} <= tasks
+    assert found["associations"]["scores"] and found["not_scored"] is None
+    told = CliRunner().invoke(app, ["compare", "sultana/1", "sultana/2"])
+    assert "Different: checkpoint, curriculum." in told.stdout
+    assert "Share of slots by task" in told.stdout and "that one caused the other" in told.stdout
+    (folder / "told.txt").write_text(told.stdout)
