@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from assets.lineage.difference.associations import has_changed
 from assets.lineage.difference.chains import SAME, SAME_DATA
 from resources.text import escape_terminal
 
@@ -64,6 +65,9 @@ def _story(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"Scores are not compared: {found['not_scored']}"
         return
     moved = [row for row in found["associations"]["scores"] if row["changed"]]
+    for row in found["scores"]:
+        if has_changed(row["difference"]):
+            yield f"{row['benchmark']}, {_told_score(row)}."
     if not moved:
         yield "No task's score changed beyond its 95 % interval."
     for row in moved[:3]:
@@ -75,12 +79,13 @@ def _story(found: Mapping[str, Any]) -> Iterator[str]:
             if share is None
             else f"its {share['of']}'s share of slots: {share['a']:.1%} against {share['b']:.1%}"
         )
-        yield (
-            f"{escape_terminal(row['task'], 40)}, {row['metric']}: {row['a']:.4f} against {row['b']:.4f} "
-            f"({_difference(row['difference'])}); {beside}."
-        )
+        yield (f"{escape_terminal(row['task'], 40)}, {_told_score(row)}; {beside}.")
     if len(moved) > 3:
         yield f"… and {len(moved) - 3:,} more scores that changed, below."
+
+
+def _told_score(row: Mapping[str, Any]) -> str:
+    return f"{row['metric']}: {row['a']:.4f} against {row['b']:.4f} ({_difference(row['difference'])})"
 
 
 def _first_cause(changed: Sequence[Mapping[str, Any]]) -> str | None:
@@ -152,7 +157,7 @@ def _rows(tables: Sequence[Mapping[str, Any]]) -> Table:
     )
     for one in tables:
         if one["same"]:
-            board.add_row(one["table"], "one version, not read", f"{one['a']['rows']:,}", "", "", "")
+            board.add_row(one["table"], "one digest, not read", f"{one['a']['rows']:,}", "", "", "")
             continue
         for what in ("added", "removed", "changed"):
             rows = one[what]
@@ -177,7 +182,7 @@ def _curricula(found: Mapping[str, Any]) -> Iterator[Table]:
                 *(escape_terminal(row[key], 40) for key in keys),
                 f"{row['a']:.1%}",
                 f"{row['b']:.1%}",
-                f"{row['change']:+.1%}",
+                _change(row["change"]),
             )
         if len(found[name]) > MOST_SHOWN:
             board.add_row(f"… and {len(found[name]) - MOST_SHOWN:,} more: --json shows all")
@@ -213,7 +218,7 @@ def _associations(rows: Sequence[Mapping[str, Any]]) -> Table:
             *(
                 ("", "", "")
                 if share is None
-                else (f"{share['a']:.1%}", f"{share['b']:.1%}", f"{share['change']:+.1%}")
+                else (f"{share['a']:.1%}", f"{share['b']:.1%}", _change(share["change"]))
             ),
         )
     if len(rows) > MOST_SHOWN:
@@ -243,6 +248,10 @@ def _why(reason: Mapping[str, Any]) -> str:
 
 def _difference(one: Mapping[str, Any] | None) -> str:
     return f"{one['mean']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]" if one else ""
+
+
+def _change(share: float) -> str:
+    return f"{round(share, 3) + 0.0:+.1%}"  # no -0.0 %
 
 
 def _value(value: Any) -> str:

@@ -1,14 +1,14 @@
 """What changed between two checkpoints' lineages, read from Dagster's event log and the tables that it points to."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
-from assets.lineage.difference.chains import SAME, compare_chains
+from assets.lineage.difference.chains import SAME, Link, by_asset, compare_chains
 from assets.lineage.difference.curricula import CurriculumDifference, same_curriculum
 from assets.lineage.difference.tables import TableDifference, compare_tables, same_table
 from assets.lineage.manifest import walk
@@ -35,15 +35,16 @@ def compare_lineages(
 ) -> LineageComparison:
     """The chains of two checkpoints, asset by asset, then table by table, then their curricula.
 
-    A table that both have in one version is not read. Raises SultanaError where a link is broken.
+    A table whose content has one digest in both is not read. Raises SultanaError where a link is broken.
     """
     left, right = (walk(one.pointer(), functools.partial(record_at, instance)) for one in (ours, theirs))
     chain = compare_chains(left, right)
+    links = by_asset(left), by_asset(right)
     compared = [
         compare_tables(tables, a, b) or same_table(a, b)
-        for one in chain
-        if one["a"] and one["b"] and one["asset"] != "curriculum"
-        for a, b in _pairs(one["asset"], left, right)
+        for asset, link in links[0].items()
+        if asset in links[1] and asset != "curriculum"
+        for a, b in _pairs(link, links[1][asset])
     ]
     curricula = _curricula(instance, tables, ours, theirs)
     sources: list[TableDifference | CurriculumDifference] = [
@@ -63,21 +64,14 @@ def compare_lineages(
     return LineageComparison(told, sources)
 
 
-def _pairs(
-    asset: str, ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
-) -> list[tuple[TableRef, TableRef]]:
-    """The tables of an asset in both chains: by name, or one with one, where an embedder has its own."""
-    left, right = (_tables(asset, chain) for chain in (ours, theirs))
+def _pairs(ours: Link, theirs: Link) -> list[tuple[TableRef, TableRef]]:
+    """The tables of two links: by name, or one with one, where an embedder has its own."""
+    left, right = (
+        {name: TableRef.from_json(ref) for name, ref in one["tables"].items()} for one in (ours, theirs)
+    )
     if len(left) == len(right) == 1:
         return [(next(iter(left.values())), next(iter(right.values())))]
     return [(left[name], right[name]) for name in sorted(left.keys() & right.keys())]
-
-
-def _tables(asset: str, chain: Sequence[Mapping[str, Any]]) -> dict[str, TableRef]:
-    for one in chain:
-        if one["asset"] == asset:
-            return {name: TableRef.from_json(ref) for name, ref in one["tables"].items()}
-    return {}
 
 
 def _curricula(

@@ -238,8 +238,7 @@ class LanceTables:
         holders = (
             [commit for commit in self.commits.history(table) if commit.version == version] if gone else []
         )
-        found = gone.get(holders[-1].sequence) if holders else None
-        return found.recorded_at if found else None
+        return gone.get(holders[-1].sequence) if holders else None
 
     def _unreadable(self, table: str, version: int, reason: str) -> SultanaError:
         if when := self._when_reclaimed(table, version):

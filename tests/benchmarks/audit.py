@@ -1,5 +1,5 @@
 """What an audit of a large model costs: backward totals, the whole ledger as a file, a row traced forward, proofs,
-and every hash of the tables recomputed, beside the SHA-256 of their files alone.
+two versions compared row by row, and every hash recomputed, beside the SHA-256 of the same files alone.
 
 Each is a process of its own, with as many threads as its libraries like, on tables written as a run writes them.
 """
@@ -34,7 +34,7 @@ def audit(folder: Path, runs: int, rows: int) -> dict[str, Any]:
             "tables": str(world.tables.root),
             "refs": {
                 name: getattr(world, name).to_json()
-                for name in ("raw", "instructions", "dropped", "recipes", "curriculum")
+                for name in ("raw", "instructions", "edited", "dropped", "recipes", "curriculum")
             },
             "curriculum_id": world.curriculum_id,
             "ledger": ledger,
@@ -43,7 +43,7 @@ def audit(folder: Path, runs: int, rows: int) -> dict[str, Any]:
         place = folder / f"world-{ledger}.json"
         place.write_text(json.dumps(told), encoding="utf-8")
         found: dict[str, Any] = {}
-        for what in ("totals", "rows", "trace", "prove", "verify", "floor"):
+        for what in ("totals", "rows", "trace", "compare", "prove", "verify", "floor"):
             results = [run_side("audit_sides", what, place, threads=None) for _ in range(runs)]
             found[what] = {
                 name: round(statistics.median(one[name] for one in results), 3)

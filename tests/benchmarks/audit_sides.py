@@ -17,6 +17,7 @@ from assets.lineage.audit.backward import LEDGER_ROW, Backward
 from assets.lineage.audit.forward import Snapshot, choices, fate, find_origins, mixes, parse
 from assets.lineage.audit.influence import gains_of
 from assets.lineage.audit.rows_file import write_rows_file
+from assets.lineage.difference.tables import compare_tables
 from assets.lineage.training_set import training_set
 from assets.selection.realised import FACT, measured_losses
 from resources.files import sha256_file
@@ -93,6 +94,15 @@ def prove(world: Mapping[str, Any]) -> dict[str, Any]:
     return {"instructions": len(found.ids), "proof_bytes": len(json.dumps(proof))}
 
 
+def compare(world: Mapping[str, Any]) -> dict[str, Any]:
+    """Two versions of the instructions: rows added, removed and changed, by source and task."""
+    refs = {name: TableRef.from_json(world["refs"][name]) for name in ("instructions", "edited")}
+    found = compare_tables(LanceTables(Path(world["tables"])), refs["instructions"], refs["edited"])
+    assert found is not None
+    told = found.to_json()
+    return {what: told[what]["rows"] for what in ("added", "removed", "changed")}
+
+
 WHAT: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "totals": totals,
     "rows": rows,
@@ -100,6 +110,7 @@ WHAT: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "prove": prove,
     "verify": verify,
     "floor": floor,
+    "compare": compare,
 }
 
 

@@ -44,6 +44,7 @@ class World:
     tables: LanceTables
     raw: TableRef
     instructions: TableRef
+    edited: TableRef  # instructions, some of which are removed and some given another task
     dropped: TableRef
     recipes: TableRef
     curriculum: TableRef
@@ -67,12 +68,13 @@ def write_world(folder: Path, pool: int, ledger: int) -> World:
 
     raw = write(RAW_INSTRUCTIONS, _raw(originals))
     instructions = write(INSTRUCTIONS, _instructions(originals))
+    edited = write(INSTRUCTIONS, _edited(_instructions(originals)), "overwrite again")
     dropped = write(DROPPED_INSTRUCTIONS, iter([_nothing(DROPPED_INSTRUCTIONS)]))
     recipes = write(INTERPOLATED_INSTRUCTIONS, _recipes(mixes, originals))
     identity = digest(["ledger", pool, ledger])[:ID_LENGTH]
     write(CURRICULUM, _ledger(digest("another")[:ID_LENGTH], max(ledger // 10, STEP_ROWS), originals, mixes))
     curriculum = write(CURRICULUM, _ledger(identity, ledger, originals, mixes), "append")
-    return World(tables, raw, instructions, dropped, recipes, curriculum, identity)
+    return World(tables, raw, instructions, edited, dropped, recipes, curriculum, identity)
 
 
 def ids(kind: str, places: npt.NDArray[np.int64]) -> pa.StringArray:
@@ -157,6 +159,15 @@ def _instructions(rows: int) -> Iterator[pa.RecordBatch]:
             "scores": pa.nulls(count, pa.list_(SCORE)),
         }
         yield _batch(INSTRUCTIONS, columns, count)
+
+
+def _edited(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Half of the first batch is removed, the other half has another task."""
+    first = next(batches)
+    kept = first.slice(first.num_rows // 2)
+    task = INSTRUCTIONS.schema.get_field_index("task")
+    yield kept.set_column(task, INSTRUCTIONS.schema.field(task), pa.array(["edited"] * kept.num_rows))
+    yield from batches
 
 
 def _recipes(rows: int, originals: int) -> Iterator[pa.RecordBatch]:

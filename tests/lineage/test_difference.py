@@ -86,7 +86,7 @@ def test_rows_that_differ_are_those_that_dictionaries_find(
             assert row["origins"] == sides[row["row_id"]]["origins"]
 
 
-def test_one_version_is_not_read(tmp_path: Path) -> None:
+def test_one_content_is_not_read(tmp_path: Path) -> None:
     world = World(tmp_path, 0)
     (ref, path) = world.backward.instructions, world.tables.path("instructions")
     path.rename(tmp_path / "away")  # reading it would fail

@@ -188,7 +188,9 @@ def test_a_report_is_a_file_to_mail(registered_data: Path, tmp_path: Path) -> No
     assert not (tmp_path / "none.html").exists()
 
 
-def test_versions_are_compared_question_by_question(registered_data: Path) -> None:
+def test_versions_are_compared_question_by_question(registered_data: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there.jsonl"
+    there.touch()
     found = json.loads(sultana("compare", "sultana/1", "sultana@random-seed-0", "--json"))
     assert (found["a"]["version"], found["b"]["version"], found["settings"]) == (1, 1, [])
     assert {row["metric"] for row in found["scores"]} == {"loss", "accuracy"}
@@ -199,8 +201,14 @@ def test_versions_are_compared_question_by_question(registered_data: Path) -> No
     assert {(row["task"], row["metric"]): row["a"] for row in found["tasks"]} == {
         (row["task"], row["metric"]): row["value"] for row in rows
     }
+    lineage = found["lineage"]
+    assert lineage["identical"] and lineage["base_model"]["same"] and lineage["curriculum"]["same"]
+    assert all(one["same"] for one in lineage["tables"]) and len(lineage["tables"]) >= 5
+    assert {row["changed"] for row in found["associations"]["scores"]} == {False}
     told = sultana("compare", "sultana/1", "sultana/1")
     assert "No setting differs." in told and "A: sultana version 1" in told
+    assert "Nothing differs: both are one checkpoint." in told
+    assert "exists already" in refused("compare", "sultana/1", "sultana/1", "--rows", str(there))
     assert "no version 9" in refused("compare", "sultana/1", "sultana/9")
 
 

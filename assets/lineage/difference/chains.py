@@ -16,7 +16,7 @@ def compare_chains(ours: Sequence[Link], theirs: Sequence[Link]) -> list[dict[st
     chain alone has it. `why` holds what differs as `what`, `name`, `a` and `b` (null: there is no such thing);
     an upstream differs where its data do.
     """
-    left, right = _by_asset(ours), _by_asset(theirs)
+    left, right = by_asset(ours), by_asset(theirs)
     versions = {one["storage_id"]: one["data_version"] for one in (*ours, *theirs)}
     return [
         _compared(asset, left.get(asset), right.get(asset), versions)
@@ -33,8 +33,8 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _by_asset(chain: Sequence[Link]) -> dict[str, Link]:
-    """The links by asset; an asset that a chain has in two states counts on."""
+def by_asset(chain: Sequence[Link]) -> dict[str, Link]:
+    """The links of a chain by asset; the second of one asset, where a chain has several, as `asset #2`."""
     found: dict[str, Link] = {}
     for one in chain:
         number = sum(name.partition(" #")[0] == one["asset"] for name in found)

@@ -146,8 +146,8 @@ class TableDifference:
 
 
 def compare_tables(tables: LanceTables, a: TableRef, b: TableRef) -> TableDifference | None:
-    """How two versions of a table differ; None where they are one version, which is not read."""
-    if (a.table, a.version, a.digest) == (b.table, b.version, b.digest):
+    """How two versions of a table differ; None where their content has one digest, and nothing is read."""
+    if (a.table, a.digest) == (b.table, b.digest):
         return None
     parts = max(1, -(-max(a.rows, b.rows) // PART_ROWS))
     states = [np.zeros(ref.rows, np.uint8) for ref in (a, b)]
@@ -180,8 +180,10 @@ def _dealt(tables: LanceTables, ref: TableRef, stem: Path, parts: int) -> list[P
             )
             start += batch.num_rows
             part = signatures(keys) % parts
-            for number, writer in enumerate(writers):
-                writer.write_batch(rows if parts == 1 else rows.filter(pa.array(part == number)))
+            rows = rows.take(pa.array(np.argsort(part, kind="stable")))
+            ends = np.cumsum(np.bincount(part, minlength=parts))
+            for writer, begin, end in zip(writers, [0, *ends], ends, strict=False):
+                writer.write_batch(rows.slice(begin, end - begin))
     return files
 
 
@@ -208,7 +210,7 @@ def _join(
 
 
 def same_table(ref: TableRef, other: TableRef) -> dict[str, Any]:
-    """What is told of a table that both chains have in one version."""
+    """What is told of a table whose content is the same in both chains."""
     return {"table": ref.table, "same": True, "a": _version(ref), "b": _version(other)}
 
 
