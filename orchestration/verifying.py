@@ -22,6 +22,7 @@ from resources.findings import Finding
 from resources.model_flavor import open_base, recorded_base
 from resources.progress import track
 from resources.reclaimed import check_reclaimed
+from resources.rewritten import check_rewritten
 from resources.table_verification import verify_version
 from resources.tables import LanceTables, TableRef
 from resources.tracking import CHAMPION
@@ -48,7 +49,8 @@ def verify(
     model = lineage.model
     problems: list[Finding] = []
     evaluations = [one.record for one in made_for(instance, "evaluation", model)[:1]]
-    for problem in filter(None, (tables.commits.check(), check_reclaimed(tables.commits))):
+    log = tables.commits
+    for problem in filter(None, (log.check(), check_reclaimed(log), check_rewritten(log))):
         problems.append(Finding(tables.commits.path.name, problem, "Restore the commit log from a backup"))
     looked_at = list(_tables(tables, lineage, evaluations, problems, say))
     problems += check.explained("chain", check.record_problems(lineage.chain))

@@ -21,12 +21,10 @@ class SideChain:
     def __init__(self, log: CommitLog, name: str, columns: Mapping[str, str]) -> None:
         self._log, self._name, self._own = log, name, tuple(columns)
         self._columns = ("sequence", *self._own, *_CHAINED)
-        types = {
-            "sequence": "INTEGER PRIMARY KEY",
-            **{name: f"{kind} NOT NULL" for name, kind in columns.items()},
-        }
-        declared = types | dict.fromkeys(_CHAINED, "TEXT NOT NULL")
-        self._schema = f"CREATE TABLE IF NOT EXISTS {name} ({', '.join(f'{key} {kind}' for key, kind in declared.items())}) STRICT"
+        types = {name: f"{kind} NOT NULL" for name, kind in columns.items()}
+        declared = {"sequence": "INTEGER PRIMARY KEY"} | types | dict.fromkeys(_CHAINED, "TEXT NOT NULL")
+        listed = ", ".join(f"{key} {kind}" for key, kind in declared.items())
+        self._schema = f"CREATE TABLE IF NOT EXISTS {name} ({listed}) STRICT"
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write records with the columns declared: all of them or none; durable on return.

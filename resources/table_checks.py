@@ -8,6 +8,7 @@ from resources.commits import Commit, CommitLog
 from resources.errors import SultanaError
 from resources.findings import Finding
 from resources.reclaimed import check_reclaimed, reclaimed
+from resources.rewritten import check_rewritten
 
 _RESTORE = "Restore the folder from a backup, or move it away and materialize the table's asset again"
 
@@ -17,7 +18,7 @@ def check_tables(root: Path, commits: CommitLog) -> list[Finding]:
     findings = []
     if problem := commits.check():
         findings.append(Finding(commits.path.name, problem, "Restore the commit log from a backup"))
-    if problem := check_reclaimed(commits):
+    for problem in filter(None, (check_reclaimed(commits), check_rewritten(commits))):
         findings.append(Finding(commits.path.name, problem, "Restore the commit log from a backup"))
     gone = reclaimed(commits)
     tables = commits.tables()

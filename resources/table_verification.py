@@ -6,7 +6,7 @@ stored beside the rows is believed: a row and its hash, a file and its entry in 
 changed together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from resources.commits import Commit
 from resources.errors import SultanaError
 from resources.findings import Finding
 from resources.merkle import merkle_root
+from resources.rewritten import files_now
 from resources.row_hashes import ROW_HASH, hash_rows, hash_values
 from resources.table_files import changed_files
 from resources.tables import LanceTables, TableRef
@@ -39,9 +40,15 @@ class Verified:
 
 
 def verify_version(
-    tables: LanceTables, ref: TableRef, progress: Callable[[int], object] = lambda rows: None
+    tables: LanceTables,
+    ref: TableRef,
+    progress: Callable[[int], object] = lambda rows: None,
+    erased: Collection[str] = (),
 ) -> Verified:
-    """Recompute every hash of one version from stored bytes; `progress` is told the number of rows of each batch."""
+    """Recompute every hash of one version from stored bytes; `progress` is told the number of rows of each batch.
+
+    Of rows whose keys are `erased` the content is gone on purpose: the hash that was stored with them stands.
+    """
     found, name = Verified(), f"{ref.table} version {ref.version}"
 
     def problem(text: str, remedy: str = _RESTORE) -> Verified:
@@ -60,7 +67,7 @@ def verify_version(
         )
     folder = tables.path(ref.table)
     try:
-        files = tables.commits.files(commit)
+        files = files_now(tables.commits, ref.table, tables.commits.files(commit))
     except SultanaError as error:
         return problem(error.problem, error.remedy)
     found.files, found.size = len(files), sum(one.size for one in files)
@@ -80,8 +87,11 @@ def verify_version(
     keys: list[pa.Array] = []
     hashes: list[pa.Array] = []
     wrong: list[str] = []
+    without = pa.array(sorted(erased), pa.string())
     for batch in dataset.to_batches(batch_size=_BATCH):
         own = hash_rows(batch, columns)
+        if len(without):
+            own = pc.if_else(pc.is_in(batch[commit.key], value_set=without), batch[ROW_HASH], own)
         keys.append(hash_values(batch[commit.key]))
         hashes.append(own)
         if not own.equals(batch[ROW_HASH]):
