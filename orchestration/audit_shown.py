@@ -76,10 +76,40 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
         console.print(overlaps)
     elif found["contamination"]:
         console.print("No evaluation example shares text with a row trained on.")
+    _show_retractions(found["retractions"], console)
     if written := found.get("rows_file"):
         console.print(
             f"Every slot with its origins: {written['file']} ({written['rows']:,} rows)", markup=False
         )
+
+
+def _show_retractions(found: Mapping[str, Any], console: Console) -> None:
+    """Prints what was retracted, and whether the model was trained on any of it."""
+    if not found["now"] and not found["when_made"]:
+        return
+    then = {one["retraction_id"] for one in found["when_made"]}
+    now = {one["retraction_id"] for one in found["now"]}
+    held = {one["retraction_id"]: one for one in found["held"]}
+    board = _table(
+        "Retractions",
+        ("retraction", "what", "why", "stood when it was made", "stands now", "instructions of it", "slots"),
+        right=("instructions of it", "slots"),
+    )
+    for one in {one["retraction_id"]: one for one in (*found["when_made"], *found["now"])}.values():
+        identity = one["retraction_id"]
+        seen = held.get(identity, {"instructions": 0, "slots": 0})
+        board.add_row(
+            identity[:12],
+            escape_terminal(one["title"], 60),
+            escape_terminal(one["reason"], 60),
+            "yes" if identity in then else "no",
+            "yes" if identity in now else "lifted",
+            f"{seen['instructions']:,}",
+            f"{seen['slots']:,}",
+        )
+    console.print(board)
+    if not held:
+        console.print("It was trained on nothing that is retracted.")
 
 
 def show_trace(found: Mapping[str, Any], console: Console) -> None:
@@ -89,7 +119,9 @@ def show_trace(found: Mapping[str, Any], console: Console) -> None:
     )
     for row in found["origins"]:
         why = escape_terminal(row["why"], 60)
-        if row.get("collides_with"):
+        if row["why"] == "retracted":
+            why += f" by {row['collides_with']}"
+        elif row.get("collides_with"):
             why += f" of {row['collides_with']} (similarity {row['similarity']:.2f})"
         origins.add_row(
             escape_terminal(f"{row['file']}:{row['position']}", 60),
@@ -132,6 +164,16 @@ def show_trace(found: Mapping[str, Any], console: Console) -> None:
             f"{row['steps'][0]:,}",
             f"{row['steps'][-1]:,}",
             f"{row['weight']:.3f}",
+        )
+    for one in found["retractions"]:
+        lifted = f"; lifted {one['lifted']['decided_at']}: {one['lifted']['reason']}" if one["lifted"] else ""
+        console.print(
+            escape_terminal(
+                f"Retracted by {one['retraction_id']} ({one['title']}, {one['decided_by']}, {one['decided_at']}): "
+                f"{one['reason']}{'; content erased' if one['erase'] else ''}{lifted}"
+            ),
+            markup=False,
+            soft_wrap=True,
         )
     for rows, board, none in (
         (found["origins"], origins, "No source holds it."),

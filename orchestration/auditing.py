@@ -15,6 +15,7 @@ from assets.lineage.manifest import build_manifest
 from assets.materialized import Materialized, follow, record_at
 from orchestration.instance import open_instance
 from orchestration.registered import Registered, checkpoint_of, find_registered, made_for, open_registry
+from orchestration.retraction_models import audited, backward_of
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.tables import LanceTables
@@ -67,13 +68,7 @@ def _audit(
     curriculum = follow(instance, checkpoint, "curriculum")
     clusters = follow(instance, curriculum, "diversity_clusters")
     facts = curriculum.record["facts"]
-    backward = Backward(
-        tables,
-        curriculum=curriculum.table(),
-        curriculum_id=facts["curriculum_id"],
-        instructions=follow(instance, clusters, "instructions").table("instructions"),
-        recipes=follow(instance, clusters, "interpolated_instructions").table(),
-    )
+    backward = backward_of(instance, tables, curriculum)
     told = {
         "model": {"name": model.name, "aliases": list(model.aliases), **manifest["model"]},
         "partition": checkpoint.partition,
@@ -88,6 +83,7 @@ def _audit(
         },
         "chain": [_link(instance, one) for one in manifest["materializations"]],
         "totals": backward.totals(),
+        "retractions": audited(instance, tables, follow(instance, clusters, "instructions"), backward),
         "contamination": [
             {name: row[name] for name in ("split", "task", "metric", "examples", "overlapping")}
             for made in made_for(instance, "evaluation", model)[:1]

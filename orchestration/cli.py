@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from orchestration.commands import auditing, judging, machine, making, using
+from orchestration.commands import auditing, judging, machine, making, retracting, using
 from orchestration.commands.shared import EXIT_STATUS, examples
 from resources.environment import apply_safe_defaults
 
@@ -34,6 +34,8 @@ _COMMANDS: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...]], ...]] = {
     "Audit it": (
         (auditing.audit, auditing.AUDIT_EXAMPLES),
         (auditing.trace, auditing.TRACE_EXAMPLES),
+        (retracting.retract, retracting.RETRACT_EXAMPLES),
+        (retracting.retractions, retracting.RETRACTIONS_EXAMPLES),
     ),
     "Use it": (
         (using.generate, using.GENERATE_EXAMPLES),

@@ -9,6 +9,7 @@ from assets.lineage.audit.forward import Asked, Snapshot, choices, fate, find_or
 from assets.materialized import Materialized, every_materialization
 from orchestration.instance import open_instance
 from orchestration.registered import open_registry
+from orchestration.retraction_models import retractions_of
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.tables import LanceTables, TableRef
@@ -22,7 +23,8 @@ def trace(text: str, tracking_uri: str = "") -> dict[str, Any]:
     """Every place that a row went, as JSON values. `text` is an id of a row, an origin or a recipe, or FILE:LINE.
 
     `origins` says where it stood and what became of it; `mixes` with which rows it was mixed; `chosen` every slot
-    that it, or a mix of it, had in a curriculum; `models` the registered versions that were trained on it.
+    that it, or a mix of it, had in a curriculum; `models` the registered versions that were trained on it;
+    `retractions` which decisions hold, or once held, for it.
     Raises SultanaError where nothing is known of it.
     """
     asked = parse(text)
@@ -52,6 +54,7 @@ def trace(text: str, tracking_uri: str = "") -> dict[str, Any]:
     return {
         "asked": text,
         "origins": origins,
+        "retractions": retractions_of(tables, origins, ids),
         "mixes": sorted(found.values(), key=lambda row: str(row["recipe_id"])),
         "chosen": chosen,
         "models": models,

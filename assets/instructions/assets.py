@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from assets.instructions.config import InstructionsConfig, RawInstructionsConfig
 from assets.instructions.raw import RawRow, ReadCounts, SourceSpec, read_sources, source_fingerprint
+from assets.instructions.retractions import read_decisions, standing
 from assets.instructions.sort import sort_rows
 from assets.instructions.starter_files import starter_files
 from assets.materialization import OWNER, begin
@@ -28,8 +29,9 @@ from resources.definitions import Storage
 from resources.errors import SultanaError
 
 RAW_CODE_VERSION = "2"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 BATCH_ROWS = 4096
+READS = ["raw_instructions", "benchmark_splits", "retractions"]
 
 
 def _specs(config: RawInstructionsConfig, storage: Storage) -> list[SourceSpec]:
@@ -166,7 +168,7 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
     specs=[
         dg.AssetSpec(
             "instructions",
-            deps=["raw_instructions", "benchmark_splits"],
+            deps=READS,
             description="Instructions to learn from: normalised, validated, without duplicates and benchmark rows. "
             "Exact duplicates are merged, and every origin is kept.",
             group_name="2_instructions",
@@ -176,7 +178,7 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
         ),
         dg.AssetSpec(
             "quarantine",
-            deps=["raw_instructions", "benchmark_splits"],
+            deps=READS,
             description="Rows that are not fit to learn from, each with file, position, reason and raw text.",
             group_name="2_instructions",
             owners=[OWNER],
@@ -185,9 +187,9 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
         ),
         dg.AssetSpec(
             "dropped_instructions",
-            deps=["raw_instructions", "benchmark_splits"],
+            deps=READS,
             description="Sound rows that were left out: exact duplicates (merged), near-duplicates and rows "
-            "contaminated with benchmark text, each with the row it collides with.",
+            "contaminated with benchmark text, each with the row it collides with; and whatever was retracted.",
             group_name="2_instructions",
             owners=[OWNER],
             kinds={"lancedb"},
@@ -208,13 +210,17 @@ def instructions(
         config,
         asset="instructions",
         code_version=CODE_VERSION,
-        reads=["raw_instructions", "benchmark_splits"],
+        reads=READS,
     )
     raw_ref = stage.upstream["raw_instructions"].table()
     if again := stage.previous(names):
         yield from again
         return
 
+    decided = stage.upstream["retractions"].record["tables"]
+    retracted = standing(
+        read_decisions(stage.tables, stage.upstream["retractions"].table()) if decided else []
+    )
     examples = stage.tables.read(stage.upstream["benchmark_splits"].table())
     with stage.progress("sorting", raw_ref.rows) as progress:
         found = sort_rows(
@@ -225,6 +231,7 @@ def instructions(
             contamination_threshold=config.contamination_threshold,
             seed=config.seed,
             progress=progress,
+            retractions=retracted,
         )
     reasons = Counter(row["reason"] for row in found.dropped)
     funnel = {
@@ -234,6 +241,7 @@ def instructions(
         "merged (exact duplicates)": reasons["exact_duplicate"],
         "near-duplicates": reasons["near_duplicate"],
         "contaminated": reasons["contaminated"],
+        "retracted": reasons["retracted"],
     }
     for record, rows, shown in (
         (INSTRUCTIONS, found.kept, ["instruction_id", "task", "messages", "origins"]),
