@@ -57,7 +57,7 @@ def test_a_retracted_row_leaves_everything_that_came_of_it(lifted: Deployment) -
     row = chosen_row(lifted)
     tracking = Tracking(None, lifted.folder / "mlflow")
     first = tracking.aliases("sultana")["candidate"]
-    sultana("promote", f"sultana/{first}", "--force", "--reason", "for the test")
+    tracking.set_alias("sultana", "champion", first)
 
     planned = sultana("retract", row, "--reason", "asked for", "--dry-run")
     hit = planned["effects"]
