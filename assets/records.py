@@ -292,6 +292,23 @@ RETRACTIONS = Record(
 )
 
 
+ERASURES = Record(
+    "erasures",
+    "erasure_id",
+    pa.schema(
+        [
+            _text("erasure_id"),  # hash of the table and of the row's key
+            _text("retraction_id"),
+            _text("table_name"),
+            _text("row_id"),  # the row's key in that table; the row stays, and so does its stored hash
+            pa.field("columns", pa.list_(_text("item")), nullable=False),  # what is empty in all versions
+            _text("erased_by"),
+            _number("erased_at", pa.timestamp("us", "UTC")),
+        ]
+    ),
+)
+
+
 def embeddings_record(fingerprint: str, dimension: int) -> Record:
     """The table of one embedder: a table each, since a vector column has one length.
 

@@ -108,6 +108,10 @@ def _show_retractions(found: Mapping[str, Any], console: Console) -> None:
             f"{seen['slots']:,}",
         )
     console.print(board)
+    if found["erased"]:
+        console.print(
+            f"The content of {found['erased']:,} of its instructions was erased; ids and origins stay."
+        )
     if not held:
         console.print("It was trained on nothing that is retracted.")
 

@@ -26,6 +26,7 @@ from assets.instructions.retractions import (
     standing,
 )
 from assets.records import RETRACTIONS, rows_digest
+from orchestration.erasing import erase_content, refuse_while_running
 from orchestration.instance import open_instance
 from orchestration.registered import open_registry
 from orchestration.retraction_effects import effects, resolve_place, resolve_rows
@@ -38,9 +39,10 @@ from resources.tables import LanceTables, Provenance
 LOCK_SECONDS = 60.0
 PLANNED = "0" * 32
 """The id of a retraction that is not decided yet."""
-THE_SOURCE = (
-    "The source files are yours and were not touched: they still hold the rows, as do backups and copies that were "
-    "made before. Whoever owns them has to remove the rows there"
+STILL_THERE = (
+    "The source files are yours and were not touched: they still hold the rows, and so do backups, exports and copies "
+    "that were made before; whoever owns them has to remove the rows there. Weights that were trained on the rows were "
+    "not changed"
 )
 
 
@@ -82,6 +84,8 @@ def retract(request: Request, tracking_uri: str = "") -> dict[str, Any]:
     if not request.reason.strip():
         raise SultanaError("A retraction needs a reason", 'Add --reason "..."')
     with open_instance(data_folder()) as instance, _locked():
+        if request.erase:
+            refuse_while_running(instance)
         rule = _rule(instance, tables, request)
         decisions = read_decisions(tables)
         stands = standing(decisions)
@@ -116,6 +120,7 @@ def retract(request: Request, tracking_uri: str = "") -> dict[str, Any]:
             if request.keep_champion.strip()
             else withdraw_champions(instance, tables, tracking, mine, decided)
         )
+        erased = erase_content(instance, tables, mine, decided) if request.erase else None
     return {
         **decided.to_json(),
         "decided": True,
@@ -124,7 +129,8 @@ def retract(request: Request, tracking_uri: str = "") -> dict[str, Any]:
         "tagged": tagged,
         "champions": withdrawn,
         "champion_kept": request.keep_champion.strip() or None,
-        "erased": None,
+        "erased": erased,
+        "still_there": STILL_THERE if request.erase else None,
     }
 
 

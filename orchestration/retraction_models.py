@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.instructions.erasures import erased_rows
 from assets.instructions.retractions import (
     RETRACT,
     Retraction,
@@ -17,6 +18,7 @@ from assets.instructions.retractions import (
 )
 from assets.lineage.audit.backward import Backward
 from assets.materialized import Materialized, every_materialization, follow
+from assets.records import INSTRUCTIONS
 from orchestration.registered import Registered, checkpoint_of
 from resources.errors import SultanaError
 from resources.tables import LanceTables
@@ -188,6 +190,7 @@ def audited(
         "when_made": [one.to_json() for one in then.retractions],
         "now": [one.to_json() for one in now.retractions],
         "held": [one.to_json() for one in held_by(rows, now)],
+        "erased": len(erased_rows(tables, INSTRUCTIONS.table) & rows.found_instructions.keys()),
     }
 
 

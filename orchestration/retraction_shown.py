@@ -64,6 +64,17 @@ def show_retraction(found: Mapping[str, Any], console: Console) -> None:
     else:
         console.print("No registered model was trained on them.")
     _champions(found, console)
+    if not found["decided"] and found["erase"]:
+        console.print("Their content would be erased from every version of every table, for good.")
+    if erased := found.get("erased"):
+        rows = ", ".join(f"{table} {count:,}" for table, count in erased["rows"].items())
+        _say(
+            console,
+            f"Erased from all versions: {rows or 'nothing'}; {erased['event_strings']:,} strings in Dagster",
+        )
+        for path in erased["left"]:
+            _say(console, f"Still holds text of the rows: {path}")
+        _say(console, found["still_there"])
     if found["decided"]:
         _say(
             console,

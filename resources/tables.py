@@ -8,7 +8,7 @@ Readers open the version they were given, never "the newest".
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -195,6 +195,16 @@ class LanceTables:
     def versions(self, table: str) -> list[TableRef]:
         """All acknowledged versions of `table`, the oldest first."""
         return [_ref(commit) for commit in self.commits.history(check_name(table, "Table"))]
+
+    def erase(self, table: str, key: str, ids: Collection[str], columns: Sequence[str]) -> int:
+        """Empties `columns` of the rows whose `key` is one of `ids`, in every version; how many stored rows.
+
+        Versions, ids, tags and digests stay. Raises SultanaError as `lance_erasure.erase_rows` does.
+        """
+        from resources.lance_erasure import erase_rows
+
+        with exclusive_lock(self.root / ".locks" / f"{table}.lock", self._lock_timeout):
+            return erase_rows(self.path(table), key, ids, columns)
 
     def check(self) -> list[Finding]:
         """Look for damage without changing anything. Empty where all is well."""

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from assets.embeddings.config import EmbeddingsConfig
+from assets.instructions.erasures import erased_rows
 from assets.materialization import OWNER, Stage, begin
 from assets.presentation import column_schema, plot
 from assets.records import Record, digest, embeddings_record
@@ -98,6 +99,7 @@ def _embed(
     existing: set[str] = set()
     if head is not None:
         existing = set(stage.tables.read(head, columns=["instruction_id"])["instruction_id"].to_pylist())
+        existing -= erased_rows(stage.tables, record.table)  # where a row came back, its vector has to
     texts = {
         row["instruction_id"]: text_to_embed(row["messages"], config.text.value)
         for batch in stage.tables.batches(instructions, columns=["instruction_id", "messages"])

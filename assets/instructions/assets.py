@@ -2,15 +2,16 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from assets.instructions.config import InstructionsConfig, RawInstructionsConfig
+from assets.instructions.erasures import emptied
 from assets.instructions.raw import RawRow, ReadCounts, SourceSpec, read_sources, source_fingerprint
-from assets.instructions.retractions import read_decisions, standing
+from assets.instructions.retractions import erasures_so_far, read_decisions, standing
 from assets.instructions.sort import sort_rows
 from assets.instructions.starter_files import starter_files
 from assets.materialization import OWNER, begin
@@ -81,13 +82,15 @@ def raw_instructions(
     JSONL, CSV or Parquet (gz and zst too). A row that cannot be read stays here with its problem.
     """
     specs = _specs(config, storage)
+    decisions = read_decisions(storage.tables())
+    erasures = standing(decisions).erasures
     stage = begin(
         context,
         storage,
         config,
         asset="raw_instructions",
         code_version=RAW_CODE_VERSION,
-        settings={"files": source_fingerprint(specs)},
+        settings={"files": source_fingerprint(specs), **_erasures(decisions)},
     )
     if again := stage.previous(["raw_instructions"]):
         return again[0]
@@ -108,6 +111,8 @@ def raw_instructions(
                     problems[row["problem"]] += 1
                 else:
                     tasks[row["task"] or "no task label"] += 1
+                if erasures.of_origin(row["instruction_id"], row):
+                    row = emptied(row)
                 content.add(row)
                 rows.append(row)
                 if len(rows) == BATCH_ROWS:
@@ -151,6 +156,12 @@ def raw_instructions(
             **_score_metadata(counts),
         },
     )
+
+
+def _erasures(decisions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A setting that lets no version be used again from which content was erased."""
+    so_far = erasures_so_far(decisions)
+    return {"erasures": so_far} if so_far else {}
 
 
 def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
@@ -211,6 +222,7 @@ def instructions(
         asset="instructions",
         code_version=CODE_VERSION,
         reads=READS,
+        settings=_erasures(read_decisions(storage.tables())),
     )
     raw_ref = stage.upstream["raw_instructions"].table()
     if again := stage.previous(names):
@@ -277,4 +289,5 @@ def instructions(
             metadata["reasons"] = table(
                 [{"reason": reason, "rows": count} for reason, count in reasons.most_common()]
             )
-        yield stage.result([ref], metadata, asset=record.table)
+        content = digest([ref.digest, stage.settings["erasures"]]) if stage.settings else None
+        yield stage.result([ref], metadata, asset=record.table, content=content)

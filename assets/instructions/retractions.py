@@ -170,3 +170,15 @@ def retraction_of(row: Mapping[str, Any]) -> Retraction:
         decided_by=row["decided_by"],
         decided_at=row["decided_at"].isoformat(timespec="seconds"),
     )
+
+
+def erasures_so_far(decisions: Iterable[Mapping[str, Any]]) -> str | None:
+    """A digest of every decision to erase, and to lift one, in order; None where there was none.
+
+    What was erased is gone from versions that may not be used again, also once the retraction is lifted.
+    """
+    found: list[str] = []
+    for row in decisions:
+        if row["erase"] or row["lifts"] in found:
+            found.append(row["retraction_id"])
+    return digest(found) if found else None

@@ -111,7 +111,8 @@ class FeatureStore:
             states = np.asarray(batch["hidden"].flatten()).reshape(len(batch), hidden_size)
             columns = [batch[name].to_pylist() for name in ("instruction_id", *_NUMBERS)]
             for place, (key, *numbers) in enumerate(zip(*columns, strict=True)):
-                if key in wanted:
+                # A state of zeros was erased: no model has one.
+                if key in wanted and states[place].any():
                     found[key] = (*numbers, states[place])
         return found
 
