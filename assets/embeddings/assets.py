@@ -99,7 +99,9 @@ def _embed(
     existing: set[str] = set()
     if head is not None:
         existing = set(stage.tables.read(head, columns=["instruction_id"])["instruction_id"].to_pylist())
-        existing -= erased_rows(stage.tables, record.table)  # where a row came back, its vector has to
+    # Where a row came back, so does its vector.
+    erased = erased_rows(stage.tables, record.table)
+    existing -= erased
     texts = {
         row["instruction_id"]: text_to_embed(row["messages"], config.text.value)
         for batch in stage.tables.batches(instructions, columns=["instruction_id", "messages"])
@@ -122,8 +124,15 @@ def _embed(
                 provenance=Provenance(
                     run_id=stage.context.run_id,
                     asset_key=stage.asset,
-                    idempotency_key=digest([record.table, sorted(chunk)])[:32],
+                    idempotency_key=digest(
+                        [record.table, sorted(chunk), *_again(erased & chunk.keys(), head)]
+                    )[:32],
                 ),
             )
             head = stage.tables.head(record.table)
     return len(ids)
+
+
+def _again(erased: set[str], head: TableRef | None) -> list[int]:
+    """What tells the writing of erased rows from the one before their erasure; nothing where none was erased."""
+    return [head.version] if erased and head is not None else []

@@ -87,5 +87,8 @@ def drift(
 
 
 def _matrix(batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
-    found: npt.NDArray[np.float32] = np.asarray(batch["vector"].flatten()).reshape(len(batch), -1)
+    vectors = batch["vector"]
+    found: npt.NDArray[np.float32] = np.asarray(vectors.flatten()).reshape(
+        len(batch), vectors.type.list_size
+    )
     return found

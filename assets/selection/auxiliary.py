@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from assets.instructions.erasures import erased_rows
 from assets.records import ID_LENGTH, auxiliary_record, digest
 from resources.errors import SultanaError
 from resources.tables import LanceTables, Provenance
@@ -133,6 +134,8 @@ class FeatureStore:
             schema=record.schema,
         )
         head = self.tables.head(record.table)
+        # Rows that were erased are written once more: not what an earlier write of the same rows was.
+        again = [head.version] if head and erased_rows(self.tables, record.table) & set(keys) else []
         # Always an upsert: whether the table exists is settled under the writer's lock, so of two first
         # writers the second adds to what the first wrote.
         self.tables.write(
@@ -141,7 +144,7 @@ class FeatureStore:
             mode="upsert",
             digest=digest([head.digest if head else "", sorted(keys)]),
             provenance=Provenance(
-                self.run_id, "auxiliary_features", digest([record.table, sorted(keys)])[:ID_LENGTH]
+                self.run_id, "auxiliary_features", digest([record.table, sorted(keys), *again])[:ID_LENGTH]
             ),
         )
 
