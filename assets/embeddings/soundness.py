@@ -88,7 +88,5 @@ def drift(
 
 def _matrix(batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
     vectors = batch["vector"]
-    found: npt.NDArray[np.float32] = np.asarray(vectors.flatten()).reshape(
-        len(batch), vectors.type.list_size
-    )
+    found: npt.NDArray[np.float32] = np.asarray(vectors.flatten()).reshape(len(batch), vectors.type.list_size)
     return found

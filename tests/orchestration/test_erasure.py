@@ -81,7 +81,7 @@ def erased(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> 
     made.source.write_bytes(text.encode() + deployment.source.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SULTANA_DATA", str(made.folder))
-        made.run(to="diversity_clusters")
+        made.run(to="instruction_embeddings")
         with open_instance(made.folder) as instance:
             defs.resolve_job_def("trace_row").execute_in_process(
                 instance=instance,
@@ -163,6 +163,7 @@ def test_ids_decisions_and_origins_stay(erased: dict[str, Any]) -> None:
     assert again["stood_already"] and again["erased"]["newly_recorded"] == 0
 
 
+@pytest.mark.slow
 def test_reading_the_source_again_brings_nothing_back(erased: dict[str, Any]) -> None:
     made = erased["made"]
     made.run(to="instruction_embeddings")

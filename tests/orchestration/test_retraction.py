@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from assets.materialized import follow, materializations, require
+from assets.materialized import materializations
 from orchestration.auditing import audit
 from orchestration.cli import app
+from orchestration.definitions import defs
 from orchestration.instance import open_instance
-from orchestration.retraction_models import audited, backward_of
+from orchestration.registered import find_registered
+from orchestration.retraction_models import warning_about
 from orchestration.status import read_status
 from orchestration.tracing import trace
-from resources.definitions import Storage
+from resources.definitions import Storage, data_folder
 from resources.tracking import Tracking
 from tests.orchestration.deployment import Deployment
 from tests.orchestration.ticks import UP_TO_CLUSTERS, Daemon, assets_of, carry_out
@@ -26,6 +29,18 @@ def sultana(*arguments: str, status: int = 0) -> Any:
     found = CliRunner().invoke(app, [*arguments, "--json"])
     assert found.exit_code == status, found.output + repr(found.exception)
     return json.loads(found.stdout) if status == 0 else " ".join(found.stderr.split())
+
+
+def job(name: str, **config: Any) -> Any:
+    """The answer of a job of the UI, which is the one of the command."""
+    definition = defs.resolve_job_def(name)
+    (op,) = definition.graph.node_dict
+    with open_instance(data_folder()) as instance:
+        done = definition.execute_in_process(
+            instance=instance, run_config={"ops": {op: {"config": config}}} if config else {}
+        )
+    (output,) = done.filter_events(lambda event: event.event_type_value == "STEP_OUTPUT")
+    return output.step_output_data.metadata["answer"].value
 
 
 def rows(made: Deployment, asset: str, name: str | None = None, partition: str | None = None) -> list[Any]:
@@ -59,7 +74,7 @@ def test_a_retracted_row_leaves_everything_that_came_of_it(lifted: Deployment) -
     first = tracking.aliases("sultana")["candidate"]
     tracking.set_alias("sultana", "champion", first)
 
-    planned = sultana("retract", row, "--reason", "asked for", "--dry-run")
+    planned = job("retract", rows=[row], reason="asked for")
     hit = planned["effects"]
     assert (hit["instructions"], hit["raw_rows"], planned["decided"]) == (1, 1, False)
     assert hit["recipes"] > 0 and [one["version"] for one in hit["models"]] == [first]
@@ -85,6 +100,9 @@ def test_a_retracted_row_leaves_everything_that_came_of_it(lifted: Deployment) -
         tags = tracking.versions("sultana")[first - 1].tags
         assert "asked for" in tags[f"sultana.retraction.{identity}"]
         assert "retracted instructions" in sultana("promote", f"sultana/{first}", "--margin", "0", status=1)
+        model = find_registered(tracking, f"sultana/{first}")
+        warned = warning_about(model, Storage().tables())
+        assert warned and "was trained on 1 retracted instructions" in warned and "asked for" in warned
         held = audit(f"sultana/{first}")["retractions"]
         assert held["when_made"] == [] and held["held"][0]["among_them"] == [row] and held["held"][0]["slots"]
         traced = trace(row)
@@ -110,18 +128,10 @@ def test_a_retracted_row_leaves_everything_that_came_of_it(lifted: Deployment) -
     assert {one["row_id"] for one in clusters if one["kind"] == "interpolated"} <= recipes
     assert trace(row)["origins"][0]["why"] == "retracted"
 
-    # What is chosen next, and a model of it would be trained on, does not hold it.
-    lifted.run(to="curriculum")
-    with open_instance(lifted.folder) as instance:
-        curriculum = require(instance, "curriculum", "0|random")
-        sorted_rows = follow(instance, follow(instance, curriculum, "diversity_clusters"), "instructions")
-        tables = Storage().tables()
-        found = audited(instance, tables, sorted_rows, backward_of(instance, tables, curriculum))
-    assert [one["retraction_id"] for one in found["when_made"]] == [identity] and found["held"] == []
-
-    lift = sultana("retract", "--undo", identity[:8], "--reason", "a mistake")
+    lift = job("lift_a_retraction", retraction=identity[:8], reason="a mistake")
     assert lift["tagged"] == [f"sultana version {first}"]
     decisions = sultana("retractions")
+    assert job("show_retractions") == decisions
     assert decisions["standing"] == [] and [one["action"] for one in decisions["decisions"]] == [
         "retract",
         "lift",
@@ -135,7 +145,7 @@ def test_a_source_that_is_retracted_stays_so_for_rows_that_come_later(lifted: De
     source = rows(lifted, "raw_instructions")[0]["source"]
     told = sultana("retract", "--licence", "no-such-licence", "--reason", "typo", "--dry-run")
     assert told["effects"]["raw_rows"] == 0 and told["effects"]["known"]
-    sultana("retract", "--file", f"{lifted.source.name}:1", "--reason", "one line")
+    job("retract", file=f"{lifted.source.name}:1", reason="one line", dry_run=False)
     (line,) = sultana("retractions")["standing"]
     assert (line["kind"], line["value"], line["position"]) == ("file", lifted.source.name, 1)
     # A line that was put before it moves the row, and the rule goes with it.
@@ -164,19 +174,21 @@ def test_a_source_that_is_retracted_stays_so_for_rows_that_come_later(lifted: De
     ],
 )
 def test_what_cannot_be_retracted_is_refused(
-    fresh: Deployment, arguments: tuple[str, ...], told: str
+    deployment: Deployment, arguments: tuple[str, ...], told: str
 ) -> None:
     assert told in sultana("retract", *arguments, status=1)
     assert CliRunner().invoke(app, ["retract", "--list", "--undo", "x"]).exit_code == 2
 
 
-def test_a_mix_is_retracted_by_its_parents(fresh: Deployment) -> None:
-    mix = rows(fresh, "interpolated_instructions")[0]
+def test_a_mix_is_retracted_by_its_parents(deployment: Deployment) -> None:
+    mix = rows(deployment, "interpolated_instructions")[0]
     assert mix["parent_a"] in sultana("retract", mix["recipe_id"], "--reason", "x", status=1)
 
 
 @pytest.mark.slow
-def test_the_next_model_has_not_seen_it_and_the_champion_before_stays(lifted: Deployment) -> None:
+def test_the_next_model_has_not_seen_it_and_the_champion_before_stays(
+    lifted: Deployment, tmp_path: Path
+) -> None:
     tracking = Tracking(None, lifted.folder / "mlflow")
     first = tracking.aliases("sultana")["candidate"]
     row = chosen_row(lifted)
@@ -192,6 +204,16 @@ def test_the_next_model_has_not_seen_it_and_the_champion_before_stays(lifted: De
     found = audit(f"sultana/{second}")["retractions"]
     assert [one["retraction_id"] for one in found["when_made"]] == [identity] and found["held"] == []
     sultana("promote", f"sultana/{second}", *forced)
+
+    # Whoever uses the first is told.
+    for arguments in (
+        ("export-model", f"sultana/{first}", str(tmp_path / "model")),
+        ("report", f"sultana/{first}", str(tmp_path / "report.html")),
+        ("generate", f"sultana/{first}", "--prompt", "Say yes.", "--maximum-new-tokens", "2"),
+    ):
+        found_line = CliRunner().invoke(app, list(arguments))
+        assert found_line.exit_code == 0 and "Warning: sultana version" in " ".join(found_line.output.split())
+    assert "Retracted rows." in (tmp_path / "report.html").read_text()
 
     # The version before saw what was retracted, so nothing leads back to it.
     assert "Not rolled back" in sultana("rollback", "sultana", status=1)
