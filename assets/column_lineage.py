@@ -16,6 +16,7 @@ from assets.records import (
     INTERPOLATED_INSTRUCTIONS,
     QUARANTINE,
     RAW_INSTRUCTIONS,
+    RETRACTIONS,
     Record,
     embeddings_record,
 )
@@ -29,6 +30,7 @@ EMBEDDER_DIMENSION = 384
 TABLES: Mapping[str, Record] = {
     "raw_instructions": RAW_INSTRUCTIONS,
     "benchmark_splits": BENCHMARK_SPLITS,
+    "retractions": RETRACTIONS,
     "instructions": INSTRUCTIONS,
     "quarantine": QUARANTINE,
     "dropped_instructions": DROPPED_INSTRUCTIONS,
@@ -75,6 +77,9 @@ COLUMN_LINEAGE: Mapping[str, Mapping[str, Sequence[Column]]] = {
             ("raw_instructions", "messages"),
             ("benchmark_splits", "messages"),
             ("benchmark_splits", "response"),
+            ("retractions", "kind"),
+            ("retractions", "value"),
+            ("retractions", "rows"),
         ),
     },
     "instruction_embeddings": {

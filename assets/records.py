@@ -119,10 +119,14 @@ DROPPED_INSTRUCTIONS = Record(
     pa.schema(
         [
             _text("origin_id"),
-            _text("instruction_id"),
-            _text("reason"),  # exact_duplicate, near_duplicate or contaminated
-            _text("collides_with"),  # an instruction_id, or an example_id where contaminated
-            _number("similarity", pa.float64()),  # Jaccard index, or share of n-grams found
+            _text("instruction_id"),  # empty where the row could not be read and was retracted
+            _text("reason"),  # exact_duplicate, near_duplicate, contaminated or retracted
+            _text(
+                "collides_with"
+            ),  # an instruction_id; an example_id where contaminated, else a retraction_id
+            _number(
+                "similarity", pa.float64()
+            ),  # Jaccard index, or share of n-grams found; 1 where retracted
             _text("source"),
             _text("file"),
             _number("position", pa.int64()),
@@ -260,7 +264,7 @@ PROMOTIONS = Record(
             _text("promotion_id"),  # hash of the decision, its grounds and the decision before it
             _text("model"),
             _number("sequence", pa.int64()),  # place among the model's decisions, from 1
-            _text("action"),  # promote or rollback
+            _text("action"),  # promote, rollback or withdraw (what it was trained on was retracted)
             _number("version", pa.int64(), nullable=True),  # the champion from now on; null: none
             _number("previous_version", pa.int64(), nullable=True),
             _number("forced", pa.bool_()),  # the rule did not hold and was waived
@@ -269,6 +273,49 @@ PROMOTIONS = Record(
             _text("evidence"),  # JSON: evaluations, files and every comparison
             _text("decided_by"),
             _number("decided_at", pa.timestamp("us", "UTC")),
+        ]
+    ),
+)
+
+
+RETRACTIONS = Record(
+    "retractions",
+    "retraction_id",
+    pa.schema(
+        [
+            _text("retraction_id"),  # hash of the decision and of the decision before it
+            _number("sequence", pa.int64()),  # place among all decisions, from 1
+            _text("action"),  # retract, or lift: the retraction in `lifts` does not stand any more
+            _text("kind", nullable=True),  # row, source, licence or file
+            _text("value", nullable=True),  # the source, licence or file; null for rows
+            pa.field(
+                "rows", pa.list_(_text("item")), nullable=True
+            ),  # instruction_ids and origin_ids; null: all
+            _number("position", pa.int64(), nullable=True),  # the line that was named, as it was then
+            _text("lifts", nullable=True),  # retraction_id
+            _text("reason"),
+            _number("erase", pa.bool_()),  # content is removed as well
+            _text("champion_kept", nullable=True),  # why models keep the alias; null where they lose it
+            _text("matched"),  # JSON: what it matched when it was decided
+            _text("decided_by"),
+            _number("decided_at", pa.timestamp("us", "UTC")),
+        ]
+    ),
+)
+
+
+ERASURES = Record(
+    "erasures",
+    "erasure_id",
+    pa.schema(
+        [
+            _text("erasure_id"),  # hash of the table and of the row's key
+            _text("retraction_id"),
+            _text("table_name"),
+            _text("row_id"),  # the row's key in that table; the row stays, and so does its stored hash
+            pa.field("columns", pa.list_(_text("item")), nullable=False),  # what is empty in all versions
+            _text("erased_by"),
+            _number("erased_at", pa.timestamp("us", "UTC")),
         ]
     ),
 )

@@ -16,6 +16,7 @@ RECORDS = "assets/records.py"
 METHODS = {
     "raw_instructions": "assets/instructions/raw.py",
     "benchmark_splits": "assets/evaluation/splits.py",
+    "retractions": "assets/instructions/retractions.py",
     "instructions": "assets/instructions/sort.py",
     "quarantine": "assets/instructions/validate.py",
     "dropped_instructions": "assets/instructions/duplicates.py",

@@ -87,12 +87,46 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
         console.print(overlaps)
     elif found["contamination"]:
         console.print("No evaluation example shares text with a row trained on.")
+    _show_retractions(found["retractions"], console)
     if written := found.get("rows_file"):
         console.print(
             f"Every slot with its origins: {written['file']} ({written['rows']:,} rows)", markup=False
         )
     if page := found.get("page_file"):
         console.print(f"The audit as a page: {page}", markup=False)
+
+
+def _show_retractions(found: Mapping[str, Any], console: Console) -> None:
+    """Prints what was retracted, and whether the model was trained on any of it."""
+    if not found["now"] and not found["when_made"]:
+        return
+    then = {one["retraction_id"] for one in found["when_made"]}
+    now = {one["retraction_id"] for one in found["now"]}
+    held = {one["retraction_id"]: one for one in found["held"]}
+    board = new_board(
+        "Retractions",
+        ("retraction", "what", "why", "stood when it was made", "stands now", "instructions of it", "slots"),
+        right=("instructions of it", "slots"),
+    )
+    for one in {one["retraction_id"]: one for one in (*found["when_made"], *found["now"])}.values():
+        identity = one["retraction_id"]
+        seen = held.get(identity, {"instructions": 0, "slots": 0})
+        board.add_row(
+            identity[:12],
+            escape_terminal(one["title"], 60),
+            escape_terminal(one["reason"], 60),
+            "yes" if identity in then else "no",
+            "yes" if identity in now else "lifted",
+            f"{seen['instructions']:,}",
+            f"{seen['slots']:,}",
+        )
+    console.print(board)
+    if found["erased"]:
+        console.print(
+            f"The content of {found['erased']:,} of its instructions was erased; ids and origins stay."
+        )
+    if not held:
+        console.print("It was trained on nothing that is retracted.")
 
 
 def _story(found: Mapping[str, Any], totals: Mapping[str, Any]) -> str:

@@ -6,16 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from assets.lineage.audit.backward import LEDGER_ROW, Backward
-from assets.lineage.audit.influence import gains_of
+from assets.lineage.audit.backward import LEDGER_ROW
 from assets.lineage.audit.lineage import tell
 from assets.lineage.audit.rows_file import ROW_FILES, checked_rows_file, write_rows_file
 from assets.lineage.report.audit_page import render_audit
-from assets.materialized import Materialized, follow
 from assets.records import EVALUATIONS
 from orchestration.chains import RegisteredLineage, lineage_of
 from orchestration.instance import open_instance
 from orchestration.registered import find_registered, made_for, open_registry
+from orchestration.retraction_audit import audited
 from orchestration.verifying import verify
 from resources.definitions import Storage, data_folder
 from resources.files import write_atomically
@@ -54,6 +53,7 @@ def audit(
         backward = lineage.backward
         checked = verify(instance, tracking, tables, lineage, say) if verified else None
         told = _told(instance, tables, lineage)
+        told["retractions"] = audited(tables, lineage)
         sound = checked is None or checked["sound"]
         if replayed and sound:
             from orchestration.replaying import replay
@@ -101,17 +101,3 @@ def _scores(
     ref = tables.head(EVALUATIONS.table)
     wanted = f"checkpoint_id = {sql_quote(lineage.chain.checkpoint['facts']['checkpoint_id'])}"
     return tables.read(ref, filter=wanted).to_pylist() if ref is not None else []
-
-
-def open_backward(instance: dg.DagsterInstance, tables: LanceTables, curriculum: Materialized) -> Backward:
-    """A curriculum with the very table versions that it was made from."""
-    clusters = follow(instance, curriculum, "diversity_clusters")
-    facts = curriculum.record["facts"]
-    return Backward(
-        tables,
-        curriculum=curriculum.table(),
-        curriculum_id=facts["curriculum_id"],
-        instructions=follow(instance, clusters, "instructions").table("instructions"),
-        recipes=follow(instance, clusters, "interpolated_instructions").table(),
-        gains=gains_of(facts),
-    )

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.lineage.audit.backward import Backward
+from assets.lineage.audit.influence import gains_of
 from assets.lineage.audit.lineage import Lineage, read_lineage
 from assets.lineage.manifest import ARTIFACT, MANIFEST_TAG, Chain, read_manifest, walk
 from assets.lineage.signing import SIGNATURE_TAG, SIGNED_BY_TAG
-from assets.materialized import record_at
+from assets.materialized import Materialized, follow, record_at
 from orchestration.registered import Registered, checkpoint_of
 from resources.errors import SultanaError
 from resources.tables import LanceTables
@@ -81,3 +83,17 @@ def stored_manifest(tracking: "Tracking", model: Registered) -> dict[str, Any] |
     if content is None:
         return None
     return read_manifest(content, model.tags.get(MANIFEST_TAG), f"MLflow run {model.run_id}")
+
+
+def open_backward(instance: dg.DagsterInstance, tables: LanceTables, curriculum: Materialized) -> Backward:
+    """A curriculum with the very table versions that it was made from."""
+    clusters = follow(instance, curriculum, "diversity_clusters")
+    facts = curriculum.record["facts"]
+    return Backward(
+        tables,
+        curriculum=curriculum.table(),
+        curriculum_id=facts["curriculum_id"],
+        instructions=follow(instance, clusters, "instructions").table("instructions"),
+        recipes=follow(instance, clusters, "interpolated_instructions").table(),
+        gains=gains_of(facts),
+    )

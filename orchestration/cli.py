@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from orchestration.commands import auditing, judging, machine, making, using
+from orchestration.commands import auditing, judging, machine, making, retracting, using
 from orchestration.commands.shared import EXIT_STATUS, examples
 from resources.environment import apply_safe_defaults
 
@@ -36,6 +36,8 @@ _COMMANDS: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...]], ...]] = {
         (auditing.trace, auditing.TRACE_EXAMPLES),
         (auditing.prove, auditing.PROVE_EXAMPLES),
         (using.export_lineage, using.EXPORT_LINEAGE_EXAMPLES),
+        (retracting.retract, retracting.RETRACT_EXAMPLES),
+        (retracting.retractions, retracting.RETRACTIONS_EXAMPLES),
     ),
     "Use it": (
         (using.generate, using.GENERATE_EXAMPLES),

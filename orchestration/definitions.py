@@ -12,6 +12,7 @@ from assets.evaluation.leaderboard_assets import leaderboard
 from assets.evaluation.split_assets import benchmark_splits
 from assets.finetuning.assets import checkpoint
 from assets.instructions.assets import instructions, raw_instructions
+from assets.instructions.retraction_assets import retractions
 from assets.interpolation.assets import interpolated_instructions
 from assets.lineage.assets import lineage_manifest
 from assets.selection.assets import curriculum
@@ -33,6 +34,7 @@ defs = dg.Definitions(
                 [
                     raw_instructions,
                     benchmark_splits,
+                    retractions,
                     instructions,
                     instruction_embeddings,
                     interpolated_instructions,

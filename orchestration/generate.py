@@ -17,6 +17,7 @@ import numpy as np
 from assets.finetuning.encoding import ChatEncoder
 from assets.records import canonical_text
 from orchestration.registered import download_verified, find_registered, load_pair, open_registry
+from orchestration.retraction_models import warning_about
 from resources.definitions import Storage
 from resources.errors import SultanaError
 from resources.text import escape_lines, escape_terminal
@@ -122,6 +123,8 @@ def open_chat(reference: str, sampling: Sampling, tracking_uri: str = "") -> Cha
     """
     tracking = open_registry(tracking_uri)
     model = find_registered(tracking, reference)
+    if warning := warning_about(model, Storage().tables()):
+        _tell(f"{warning}\n")
     with tempfile.TemporaryDirectory(prefix="generate-", dir=Storage().path("tmp")) as temporary:
         files, base = download_verified(tracking, model, Path(temporary) / "model")
         _tell(f"Loading {model.title} ({', '.join(model.aliases) or 'no alias'}; base model {base.name})\n")

@@ -9,6 +9,7 @@ from orchestration.settings import preset_names, read_preset
 DATA_ASSETS = (
     "raw_instructions",
     "benchmark_splits",
+    "retractions",
     "instructions",
     "quarantine",
     "dropped_instructions",

@@ -13,7 +13,7 @@ from assets.lineage.difference.curricula import CurriculumDifference, same_curri
 from assets.lineage.difference.tables import TableDifference, compare_tables, same_table
 from assets.lineage.manifest import walk
 from assets.materialized import Materialized, follow, record_at
-from orchestration.auditing import open_backward
+from orchestration.chains import open_backward
 from resources.tables import LanceTables, TableRef
 
 

@@ -28,6 +28,7 @@ from orchestration.registered import (
     made_for,
     open_registry,
 )
+from orchestration.retraction_models import warning_about
 from resources.definitions import Storage, data_folder
 from resources.language_model import EMBEDDED
 from resources.model_flavor import BaseModel, open_base
@@ -56,6 +57,8 @@ def export_model(
         files, base = download_verified(tracking, model, Path(temporary) / "model")
         about = describe(instance, storage, model, checkpoint, base, kind_of(files, merge))
         write_model(out, files, about, lambda: open_base(base, storage.path("models")))
+    if warning := warning_about(model, storage.tables()):
+        console.print(escape_terminal(warning), markup=False, soft_wrap=True)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     console.print(
         escape_terminal(

@@ -158,6 +158,34 @@ class TraceConfig(dg.Config):
     )
 
 
+class RetractConfig(dg.Config):
+    """What is retracted: rows, or one of source, licence and file."""
+
+    rows: list[str] = Field(default=[], description="Ids of instructions or origins.")
+    source: str = Field(default="", description="Every row of this source, also later ones.")
+    licence: str = Field(default="", description="Every row under this licence, also later ones.")
+    file: str = Field(
+        default="", description="FILE or FILE:LINE: every row of it, or what stands on that line."
+    )
+    reason: str = Field(default="", description="Why; goes on the record. Needed unless it is a dry run.")
+    erase: bool = Field(
+        default=False,
+        description="Remove text, vectors and states as well, from every version of every table; for good.",
+    )
+    keep_champion: str = Field(
+        default="",
+        description="Why models that were trained on them keep the alias champion. Empty: they lose it.",
+    )
+    dry_run: bool = Field(default=True, description="Only say what would happen.")
+
+
+class LiftConfig(dg.Config):
+    """Which retraction is lifted."""
+
+    retraction: str = Field(description="Id of the retraction, or its beginning.")
+    reason: str = Field(description="Why; goes on the record.")
+
+
 class DoctorConfig(dg.Config):
     """What is examined beside the data folder."""
 

@@ -20,10 +20,12 @@ from orchestration.model_job_config import (
     ExportLineageConfig,
     ExportModelConfig,
     GenerateConfig,
+    LiftConfig,
     MaintainConfig,
     PromoteConfig,
     ProveConfig,
     ReportConfig,
+    RetractConfig,
     RollbackConfig,
     TraceConfig,
 )
@@ -213,6 +215,52 @@ def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry:
 
 
 @dg.op
+def retract_rows(context: dg.OpExecutionContext, config: RetractConfig, registry: ModelRegistry) -> None:
+    """Rows that may not be trained on any more: a decision on the record, and what follows from it."""
+    from orchestration.retracting import Request, plan, retract
+    from orchestration.retraction_shown import show_retraction
+
+    console = _console()
+    request = Request(
+        tuple(config.rows),
+        config.source,
+        config.licence,
+        config.file,
+        config.reason,
+        config.erase,
+        config.keep_champion,
+        by="UI",
+    )
+    found = (plan if config.dry_run else retract)(request, registry.tracking_uri)
+    show_retraction(found, console)
+    _tell(context, console, found)
+
+
+@dg.op
+def lift_retraction(context: dg.OpExecutionContext, config: LiftConfig, registry: ModelRegistry) -> None:
+    """Lifts a retraction, by a decision of its own."""
+    from orchestration.retracting import undo_retraction
+    from orchestration.retraction_shown import show_lifted
+
+    console = _console()
+    found = undo_retraction(config.retraction, config.reason, registry.tracking_uri, by="UI")
+    show_lifted(found, console)
+    _tell(context, console, found)
+
+
+@dg.op
+def list_retractions(context: dg.OpExecutionContext) -> None:
+    """Every retraction: which stand, which were lifted, by whom, when and why."""
+    from orchestration.retracting import history
+    from orchestration.retraction_shown import show_history
+
+    console = _console()
+    found = history()
+    show_history(found, console)
+    _tell(context, console, found)
+
+
+@dg.op
 def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> None:
     """What `sultana doctor` examines; fails where it finds a problem."""
     from orchestration.doctor import examine, show_examination
@@ -286,6 +334,9 @@ MODEL_JOBS = [
     _job(audit_version, "audit_model", "audit"),
     _job(trace_one_row, "trace_row", "trace"),
     _job(prove_one_row, "prove_row", "prove"),
+    _job(retract_rows, "retract", "retract"),
+    _job(lift_retraction, "lift_a_retraction", "retract"),
+    _job(list_retractions, "show_retractions", "retractions"),
     _job(ask_version, "ask_model", "generate"),
     _job(write_curated_set, "export_instructions", "export"),
     _job(write_model, "export_model", "export-model"),

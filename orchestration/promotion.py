@@ -29,6 +29,8 @@ from orchestration.instance import open_instance
 from orchestration.promotion_evidence import gather_evidence
 from orchestration.registered import find_registered, open_registry
 from orchestration.reporting import attach_report
+from orchestration.retraction_models import held_by_version
+from orchestration.retraction_models import in_words as in_words_held
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
@@ -69,6 +71,12 @@ def promote(
             )
         tracking.verify(name, candidate.version)
         with open_instance(data_folder()) as instance:
+            held = held_by_version(instance, tables, candidate) or ()
+            if held and not force:
+                raise SultanaError(
+                    f"{candidate.title} is not promoted: {in_words_held(candidate.title, held)}",
+                    'Train one without those rows, or waive it: --force --reason "..."',
+                )
             comparisons, evidence, waived = gather_evidence(
                 instance, tables, tracking, candidate, present, rule, force
             )
@@ -80,7 +88,7 @@ def promote(
                 f"{candidate.title} is not promoted: {in_words(failed[0])}{more}",
                 'Train a better one, state another rule, or waive it: --force --reason "..."',
             )
-        decided = _decide(
+        decided = decide(
             tracking,
             tables,
             name,
@@ -88,10 +96,10 @@ def promote(
                 "action": "promote",
                 "version": candidate.version,
                 "previous_version": present,
-                "forced": bool(failed) or waived is not None,
+                "forced": bool(failed or held) or waived is not None,
                 "reason": reason.strip() or None,
                 "rule": asdict(rule),
-                "evidence": evidence,
+                "evidence": {**evidence, **({"retracted": [one.to_json() for one in held]} if held else {})},
             },
         )
     console.print(
@@ -150,7 +158,8 @@ def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str
                     f"Say which one it is to be: sultana promote {name}/VERSION",
                 )
             target = stands.previous_version
-            decided = _decide(
+            _refuse_retracted(tables, tracking, name, target)
+            decided = decide(
                 tracking,
                 tables,
                 name,
@@ -169,10 +178,21 @@ def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str
     return decided
 
 
-def _decide(
-    tracking: Tracking, tables: LanceTables, name: str, document: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Put a decision on the record, then move the alias. The same decision, cut short, is finished.
+def _refuse_retracted(tables: LanceTables, tracking: Tracking, name: str, version: int | None) -> None:
+    """Raises SultanaError where a roll-back would lead to a version that was trained on something retracted."""
+    if version is None:
+        return
+    with open_instance(data_folder()) as instance:
+        before = find_registered(tracking, f"{name}/{version}")
+        if held := held_by_version(instance, tables, before):
+            raise SultanaError(
+                f"Not rolled back: {in_words_held(before.title, held)}",
+                f'Say that it is to be so: sultana promote {name}/{version} --force --reason "..."',
+            )
+
+
+def decide(tracking: Tracking, tables: LanceTables, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a decision about a model on the record, then move the alias. The same decision, cut short, is finished.
 
     Returns what was put on the record, as JSON values.
     """

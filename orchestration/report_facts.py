@@ -24,6 +24,7 @@ from assets.selection.strategies import REGISTRY
 from orchestration.evaluated import alike_evaluation, evaluation_of, leaderboard_with
 from orchestration.model_export import describe
 from orchestration.registered import Registered
+from orchestration.retraction_models import held_by_version, in_words
 from resources.definitions import Storage
 from resources.model_flavor import BaseModel
 from resources.tables import LanceTables
@@ -83,6 +84,7 @@ def gather(
         leaderboard=board.record["facts"] if board else None,
         answers=_answers(tables, evaluated, baseline),
         decision=_decision(tables, model),
+        retracted=in_words(model.title, held) if (held := held_by_version(instance, tables, model)) else None,
     )
 
 

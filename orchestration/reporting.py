@@ -39,7 +39,7 @@ def write_report(reference: str, out: Path, console: Console, *, tracking_uri: s
             f"{out} exists already", "Name another file, or remove this one if it is not needed"
         )
     tracking = open_registry(tracking_uri)
-    model, html = _render(tracking, reference)
+    model, html = _render(tracking, reference, console)
     write_atomically(out, html)
     _tell(console, f"Wrote {out} ({len(html) / 2**10:,.0f} KiB): {model.title}")
     return {"model": model.name, "version": model.version, "file": str(out), "bytes": len(html)}
@@ -51,7 +51,7 @@ def attach_report(reference: str, console: Console, *, tracking_uri: str = "") -
     Raises SultanaError as `write_report` does.
     """
     tracking = open_registry(tracking_uri)
-    model, html = _render(tracking, reference)
+    model, html = _render(tracking, reference, console)
     tracking.log_artifacts(model.run_id, {ARTIFACT: html})
     _tell(console, f"Report of {model.title}: {ARTIFACT} of the MLflow run {model.run_id}")
     return {
@@ -64,7 +64,7 @@ def attach_report(reference: str, console: Console, *, tracking_uri: str = "") -
     }
 
 
-def _render(tracking: Tracking, reference: str) -> tuple[Registered, bytes]:
+def _render(tracking: Tracking, reference: str, console: Console) -> tuple[Registered, bytes]:
     storage = Storage()
     model = find_registered(tracking, reference)
     with (
@@ -74,6 +74,8 @@ def _render(tracking: Tracking, reference: str) -> tuple[Registered, bytes]:
         checkpoint = checkpoint_of(instance, model)
         files, base = download_verified(tracking, model, Path(temporary) / "model")
         facts = gather(instance, storage, tracking, model, checkpoint, files, base)
+    if facts.retracted:
+        _tell(console, f"Warning: {facts.retracted}")
     return model, render_report(facts).encode()
 
 

@@ -71,6 +71,16 @@ def show_trace(found: Mapping[str, Any], console: Console) -> None:
             f"{row['weight']:.3f}",
             _rates(row["uses"]),
         )
+    for one in found["retractions"]:
+        lifted = f"; lifted {one['lifted']['decided_at']}: {one['lifted']['reason']}" if one["lifted"] else ""
+        console.print(
+            escape_terminal(
+                f"Retracted by {one['retraction_id']} ({one['title']}, {one['decided_by']}, {one['decided_at']}): "
+                f"{one['reason']}{'; content erased' if one['erase'] else ''}{lifted}"
+            ),
+            markup=False,
+            soft_wrap=True,
+        )
     for rows, board, none in (
         (found["origins"], origins, "No source holds it."),
         (found["mixes"], mixed, "It was mixed with nothing."),

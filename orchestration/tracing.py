@@ -10,6 +10,7 @@ from assets.lineage.audit.forward import Asked, Snapshot, choices, fate, find_or
 from assets.materialized import Materialized, every_materialization
 from orchestration.instance import open_instance
 from orchestration.registered import open_registry
+from orchestration.retraction_models import retractions_of
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.tables import LanceTables, TableRef
@@ -67,7 +68,8 @@ def trace(text: str, tracking_uri: str = "") -> dict[str, Any]:
 
     `origins` says where it stood and what became of it; `mixes` with which rows it was mixed; `chosen` every slot
     that it, or a mix of it, had in a curriculum, by which strategy and policy; `models` the registered versions
-    that were trained on it, each with the gradient steps that did. Raises SultanaError where nothing is known of it.
+    that were trained on it, each with the gradient steps that did; `retractions` which decisions hold, or once held,
+    for it. Raises SultanaError where nothing is known of it.
     """
     asked = parse(text)
     with open_instance(data_folder()) as instance:
@@ -105,6 +107,7 @@ def follow_row(traces: Traces, asked: Asked) -> dict[str, Any] | None:
         row.update(_chosen_by(curricula.get(row["curriculum_id"])))
     return {
         "origins": origins,
+        "retractions": retractions_of(tables, origins, ids),
         "mixes": [*sides, *sorted(found.values(), key=lambda row: str(row["recipe_id"]))],
         "chosen": chosen,
         "models": list(_models(traces, chosen)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.instructions.erasures import erased_rows
 from assets.lineage.audit import verification as check
 from assets.lineage.manifest import table_of
 from assets.lineage.signing import signature_problem, trusted_key
@@ -97,7 +98,7 @@ def _tables(
     for ref in dict.fromkeys(refs):
         with track(f"verifying {ref.table} version {ref.version}", None, "rows", say) as progress:
             try:
-                found = verify_version(tables, ref, progress.advance)
+                found = verify_version(tables, ref, progress.advance, erased_rows(tables, ref.table))
             except (SultanaError, OSError, ValueError, RuntimeError) as error:
                 # Lance has no error class of its own for what it cannot read.
                 problems.append(

@@ -8,6 +8,7 @@ between the two leaves a version that the same write, run again, adopts by its i
 Readers open the version they were given, never "the newest".
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -226,6 +227,10 @@ class LanceTables:
     def is_reclaimed(self, ref: TableRef) -> bool:
         """Whether this version was given up by `sultana maintain`: it is gone, or will be."""
         return self._when_reclaimed(ref.table, ref.version) is not None
+
+    def locked(self, table: str) -> contextlib.AbstractContextManager[None]:
+        """While this lasts, nobody else writes the table."""
+        return exclusive_lock(self.root / ".locks" / f"{check_name(table, 'Table')}.lock", self._lock_timeout)
 
     def check(self) -> list[Finding]:
         """Look for damage without changing anything. Empty where all is well."""

@@ -17,7 +17,14 @@ STAGES = (
     "selection",
     "lineage",
 )
-DOORS = {"assets.py", "split_assets.py", "leaderboard_assets.py", "checks.py", "config.py"}
+DOORS = {
+    "assets.py",
+    "split_assets.py",
+    "leaderboard_assets.py",
+    "retraction_assets.py",
+    "checks.py",
+    "config.py",
+}
 DAGSTER_IN_ASSETS = {
     "checking.py",
     "materialization.py",

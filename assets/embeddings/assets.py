@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from assets.embeddings.config import EmbeddingsConfig
+from assets.instructions.erasures import erased_rows
 from assets.materialization import OWNER, Stage, begin
 from assets.presentation import column_schema, plot
 from assets.records import Record, digest, embeddings_record
@@ -104,6 +105,9 @@ def _embed(
     existing: set[str] = set()
     if head is not None:
         existing = set(stage.tables.read(head, columns=["instruction_id"])["instruction_id"].to_pylist())
+    # Where a row came back, so does its vector.
+    erased = erased_rows(stage.tables, record.table)
+    existing -= erased
     texts = {
         row["instruction_id"]: text_to_embed(row["messages"], config.text.value)
         for batch in stage.tables.batches(instructions, columns=["instruction_id", "messages"])
@@ -122,7 +126,12 @@ def _embed(
                 rows,
                 mode="upsert" if head is not None else "overwrite",
                 content=content,
-                part=sorted(chunk),
+                part=[sorted(chunk), *_again(erased & chunk.keys(), head)],
             )
             head = stage.tables.head(record.table)
     return len(ids)
+
+
+def _again(erased: set[str], head: TableRef | None) -> list[int]:
+    """What tells the writing of erased rows from the one before their erasure; nothing where none was erased."""
+    return [head.version] if erased and head is not None else []

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from assets.checking import SCHEMA_AS_DECLARED, Checking, schema_spec
 from assets.embeddings.config import EmbeddingsChecksConfig
+from assets.instructions.erasures import erased_rows
 from assets.materialized import Materialized, follow, made_before
 from assets.outcome import Outcome
 from assets.records import embeddings_record
@@ -79,7 +80,9 @@ def instruction_embeddings_checks(
                 ids(made), checking.column(made, "instruction_id")
             ),
             (ASSET, UNIT_LENGTH): lambda: unit_length(
-                checking.tables.batches(made.table(), columns=["vector"]), config.maximum_length_error
+                checking.tables.batches(made.table(), columns=["instruction_id", "vector"]),
+                config.maximum_length_error,
+                erased_rows(checking.tables, made.table().table),
             ),
             (ASSET, DRIFT): moved,
         }

@@ -1,6 +1,6 @@
 """Whether every instruction has its vector, vectors have unit length, and where they have moved to."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,14 @@ def all_embedded(instructions: pa.Array, embedded: pa.Array) -> Outcome:
     )
 
 
-def unit_length(batches: Iterable[pa.RecordBatch], maximum_error: float) -> Outcome:
-    """Whether all vectors are finite and of length 1 within `maximum_error`; reads the column `vector`."""
+def unit_length(
+    batches: Iterable[pa.RecordBatch], maximum_error: float, erased: Collection[str] = ()
+) -> Outcome:
+    """Whether all vectors but those of the ids `erased` are finite and of length 1 within `maximum_error`."""
     worst, count = 0.0, 0
+    without = pa.array(sorted(erased), pa.string())
     for batch in batches:
+        batch = batch.filter(pc.invert(pc.is_in(batch["instruction_id"], value_set=without)))
         errors = np.abs(np.linalg.norm(_matrix(batch), axis=1) - 1)
         worst = max(worst, float(np.where(np.isfinite(errors), errors, np.inf).max(initial=0.0)))
         count += len(batch)
@@ -83,5 +87,6 @@ def drift(
 
 
 def _matrix(batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
-    found: npt.NDArray[np.float32] = np.asarray(batch["vector"].flatten()).reshape(len(batch), -1)
+    vectors = batch["vector"]
+    found: npt.NDArray[np.float32] = np.asarray(vectors.flatten()).reshape(len(batch), vectors.type.list_size)
     return found

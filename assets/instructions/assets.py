@@ -2,14 +2,16 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from assets.instructions.config import InstructionsConfig, RawInstructionsConfig
+from assets.instructions.erasures import emptied
 from assets.instructions.raw import RawRow, ReadCounts, SourceSpec, read_sources, source_fingerprint
+from assets.instructions.retractions import erasures_so_far, read_decisions, standing
 from assets.instructions.sort import sort_rows
 from assets.instructions.starter_files import starter_files
 from assets.materialization import OWNER, begin
@@ -26,8 +28,9 @@ from resources.definitions import Storage
 from resources.errors import SultanaError
 
 RAW_CODE_VERSION = "2"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 BATCH_ROWS = 4096
+READS = ["raw_instructions", "benchmark_splits", "retractions"]
 
 
 def _specs(config: RawInstructionsConfig, storage: Storage) -> list[SourceSpec]:
@@ -77,13 +80,15 @@ def raw_instructions(
     JSONL, CSV or Parquet (gz and zst too). A row that cannot be read stays here with its problem.
     """
     specs = _specs(config, storage)
+    decisions = read_decisions(storage.tables())
+    erasures = standing(decisions).erasures
     stage = begin(
         context,
         storage,
         config,
         asset="raw_instructions",
         code_version=RAW_CODE_VERSION,
-        settings={"files": source_fingerprint(specs)},
+        settings={"files": source_fingerprint(specs), **_erasures(decisions)},
     )
     if again := stage.previous(["raw_instructions"]):
         return again[0]
@@ -103,6 +108,8 @@ def raw_instructions(
                     problems[row["problem"]] += 1
                 else:
                     tasks[row["task"] or "no task label"] += 1
+                if erasures.of_origin(row["instruction_id"], row):
+                    row = emptied(row)
                 rows.append(row)
                 if len(rows) == BATCH_ROWS:
                     progress.advance(len(rows))
@@ -141,6 +148,12 @@ def raw_instructions(
     )
 
 
+def _erasures(decisions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A setting that lets no version be used again from which content was erased."""
+    so_far = erasures_so_far(decisions)
+    return {"erasures": so_far} if so_far else {}
+
+
 def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
     """How many rows of the sources, before a sample is drawn, have each score; nothing where none is named."""
     names = sorted({*counts.scores, *counts.unusable_scores})
@@ -156,7 +169,7 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
     specs=[
         dg.AssetSpec(
             "instructions",
-            deps=["raw_instructions", "benchmark_splits"],
+            deps=READS,
             description="Instructions to learn from: normalised, validated, without duplicates and benchmark rows. "
             "Exact duplicates are merged, and every origin is kept.",
             group_name="2_instructions",
@@ -166,7 +179,7 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
         ),
         dg.AssetSpec(
             "quarantine",
-            deps=["raw_instructions", "benchmark_splits"],
+            deps=READS,
             description="Rows that are not fit to learn from, each with file, position, reason and raw text.",
             group_name="2_instructions",
             owners=[OWNER],
@@ -175,9 +188,9 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
         ),
         dg.AssetSpec(
             "dropped_instructions",
-            deps=["raw_instructions", "benchmark_splits"],
+            deps=READS,
             description="Sound rows that were left out: exact duplicates (merged), near-duplicates and rows "
-            "contaminated with benchmark text, each with the row it collides with.",
+            "contaminated with benchmark text, each with the row it collides with; and whatever was retracted.",
             group_name="2_instructions",
             owners=[OWNER],
             kinds={"lancedb"},
@@ -198,13 +211,18 @@ def instructions(
         config,
         asset="instructions",
         code_version=CODE_VERSION,
-        reads=["raw_instructions", "benchmark_splits"],
+        reads=READS,
+        settings=_erasures(read_decisions(storage.tables())),
     )
     raw_ref = stage.upstream["raw_instructions"].table()
     if again := stage.previous(names):
         yield from again
         return
 
+    decided = stage.upstream["retractions"].record["tables"]
+    retracted = standing(
+        read_decisions(stage.tables, stage.upstream["retractions"].table()) if decided else []
+    )
     examples = stage.tables.read(stage.upstream["benchmark_splits"].table())
     with stage.progress("sorting", raw_ref.rows) as progress:
         found = sort_rows(
@@ -215,6 +233,7 @@ def instructions(
             contamination_threshold=config.contamination_threshold,
             seed=config.seed,
             progress=progress,
+            retractions=retracted,
         )
     reasons = Counter(row["reason"] for row in found.dropped)
     funnel = {
@@ -224,6 +243,7 @@ def instructions(
         "merged (exact duplicates)": reasons["exact_duplicate"],
         "near-duplicates": reasons["near_duplicate"],
         "contaminated": reasons["contaminated"],
+        "retracted": reasons["retracted"],
     }
     for record, rows, shown in (
         (INSTRUCTIONS, found.kept, ["instruction_id", "task", "messages", "origins"]),
@@ -253,4 +273,5 @@ def instructions(
             metadata["reasons"] = table(
                 [{"reason": reason, "rows": count} for reason, count in reasons.most_common()]
             )
-        yield stage.result([ref], metadata, asset=record.table)
+        content = digest([ref.digest, stage.settings["erasures"]]) if stage.settings else None
+        yield stage.result([ref], metadata, asset=record.table, content=content)

@@ -1,9 +1,10 @@
 """Sorting raw rows into kept, quarantined and dropped ones.
 
 Every raw row ends in exactly one place, and every one that is not kept is a record with its reason:
-quarantined (unreadable or invalid), `exact_duplicate` (merged into the row it names, its origin kept),
-`contaminated` (shares its n-grams with a benchmark example) or `near_duplicate`. Contamination is tested
-before near-duplicates, so that a copy of a test row is never the one that its twins are merged into.
+`retracted` (nothing else is asked of such a row), quarantined (unreadable or invalid), `exact_duplicate` (merged
+into the row it names, its origin kept), `contaminated` (shares its n-grams with a benchmark example) or
+`near_duplicate`. Contamination is tested before near-duplicates, so that a copy of a test row is never the one
+that its twins are merged into.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 
 from assets.instructions.contamination import contaminated
 from assets.instructions.duplicates import near_duplicates
+from assets.instructions.retractions import REASON as RETRACTED
+from assets.instructions.retractions import Standing
 from assets.instructions.text import benchmark_texts, conversation_text
 from assets.instructions.validate import normalise, problem_in
 from assets.records import instruction_id
@@ -39,13 +42,18 @@ def sort_rows(
     contamination_threshold: float,
     seed: int,
     progress: Progress,
+    retractions: Standing | None = None,
 ) -> Sorted:
-    """Sorts rows of RAW_INSTRUCTIONS against benchmark `examples` (rows of BENCHMARK_SPLITS)."""
+    """Sorts rows of RAW_INSTRUCTIONS against benchmark `examples` (rows of BENCHMARK_SPLITS) and `retractions`."""
+    retractions = retractions or Standing()
     quarantined: list[dict[str, Any]] = []
     merged: dict[str, dict[str, Any]] = {}
     dropped: list[dict[str, Any]] = []
     for row in raw:
         progress.advance()
+        if retraction := retractions.of_origin(row["instruction_id"], row):
+            dropped.append(_drop(row, row["instruction_id"] or "", RETRACTED, retraction[0], 1.0))
+            continue
         if row["problem"]:
             quarantined.append(_quarantine(row, row["problem"], row["problem_detail"], row["raw_text"]))
             continue

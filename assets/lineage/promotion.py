@@ -18,7 +18,7 @@ from resources.text import sql_quote
 SPLIT = "test"
 SEEN_IN_TRAINING = ("reward", "early_stopping")
 LOSS, ACCURACY = "loss", "accuracy"
-Action = Literal["promote", "rollback"]
+Action = Literal["promote", "rollback", "withdraw"]
 
 
 @dataclass(frozen=True)
@@ -151,15 +151,26 @@ def decision_id(after: Decision | None, document: Mapping[str, Any]) -> str:
     return digest([None if after is None else after.promotion_id, dict(document)])[:ID_LENGTH]
 
 
-def standing(history: Sequence[Decision]) -> Decision | None:
-    """The promotion that stands, after promotions and roll-backs in order; None where none does."""
+def standing_promotions(history: Iterable[Decision]) -> list[Decision]:
+    """The promotions that were not taken back, in order; the last one is that of the champion.
+
+    A roll-back takes the last one back, a withdrawal all that came after the one of its version.
+    """
     stack: list[Decision] = []
     for decision in history:
         if decision.action == "promote":
             stack.append(decision)
+        elif decision.action == "withdraw":
+            while stack and stack[-1].version != decision.version:
+                stack.pop()
         elif stack:
             stack.pop()
-    return stack[-1] if stack else None
+    return stack
+
+
+def standing(history: Sequence[Decision]) -> Decision | None:
+    """The promotion that stands, after all decisions in order; None where none does."""
+    return next(reversed(standing_promotions(history)), None)
 
 
 def read_history(tables: LanceTables, name: str) -> list[Decision]:

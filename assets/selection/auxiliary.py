@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from assets.instructions.erasures import erased_rows
 from assets.records import ID_LENGTH, auxiliary_record, digest
 from resources.errors import SultanaError
 from resources.tables import LanceTables, Provenance
@@ -111,7 +112,8 @@ class FeatureStore:
             states = np.asarray(batch["hidden"].flatten()).reshape(len(batch), hidden_size)
             columns = [batch[name].to_pylist() for name in ("instruction_id", *_NUMBERS)]
             for place, (key, *numbers) in enumerate(zip(*columns, strict=True)):
-                if key in wanted:
+                # A state of zeros was erased: no model has one.
+                if key in wanted and states[place].any():
                     found[key] = (*numbers, states[place])
         return found
 
@@ -131,6 +133,9 @@ class FeatureStore:
             },
             schema=record.schema,
         )
+        head = self.tables.head(record.table)
+        # Rows that were erased are written once more: not what an earlier write of the same rows was.
+        again = [head.version] if head and erased_rows(self.tables, record.table) & set(keys) else []
         # Always an upsert: whether the table exists is settled under the writer's lock, so of two first
         # writers the second adds to what the first wrote.
         self.tables.write(
@@ -138,7 +143,7 @@ class FeatureStore:
             rows,
             mode="upsert",
             provenance=Provenance(
-                self.run_id, "auxiliary_features", digest([record.table, sorted(keys)])[:ID_LENGTH]
+                self.run_id, "auxiliary_features", digest([record.table, sorted(keys), *again])[:ID_LENGTH]
             ),
         )
 

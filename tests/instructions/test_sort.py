@@ -9,13 +9,16 @@ import pytest
 
 from assets.instructions.examples import read_examples
 from assets.instructions.raw import SourceSpec, read_sources
+from assets.instructions.retractions import Retraction, Standing
 from assets.instructions.sort import Sorted, sort_rows
 from assets.instructions.starter.corpus import write_starter
 from assets.records import example_id
 from resources.progress import Progress
 
 
-def sort(raw: list[dict[str, Any]], examples: list[dict[str, Any]]) -> Sorted:
+def sort(
+    raw: list[dict[str, Any]], examples: list[dict[str, Any]], retractions: Standing | None = None
+) -> Sorted:
     return sort_rows(
         raw,
         examples,
@@ -24,6 +27,7 @@ def sort(raw: list[dict[str, Any]], examples: list[dict[str, Any]]) -> Sorted:
         contamination_threshold=0.7,
         seed=0,
         progress=Progress("sorting", None, "rows", print),
+        retractions=retractions,
     )
 
 
@@ -102,3 +106,48 @@ def test_a_dropped_row_names_a_row_that_is_there(corpus: Any) -> None:
 def test_order_changes_nothing(corpus: Any) -> None:
     raw, examples, _, found = corpus
     assert sort(raw[::-1], examples[::-1]) == found
+
+
+def retraction(kind: Any, value: str | None = None, rows: tuple[str, ...] = ()) -> Retraction:
+    return Retraction("r" * 32, kind, value, rows, None, "asked for", False, "somebody", "2026-01-01")
+
+
+@pytest.mark.parametrize("kind", ["row", "source", "licence", "file"])
+def test_retracted_rows_are_dropped_and_no_other(corpus: Any, kind: str) -> None:
+    raw, examples, _, found = corpus
+    kept = found.kept[0]
+    origin = kept["origins"][0]
+    rule = {
+        "row": retraction("row", rows=(kept["instruction_id"],)),
+        "source": retraction("source", origin["source"]),
+        "licence": retraction("licence", "cc-by-4.0 "),
+        "file": retraction("file", origin["file"], (kept["instruction_id"],)),
+    }[kind]
+    licensed = [{**row, "licence": "CC-BY-4.0" if row["position"] % 2 else "MIT"} for row in raw]
+    left = sort(licensed, examples, Standing((rule,)))
+    dropped = {row["origin_id"] for row in left.dropped if row["reason"] == "retracted"}
+    expected = {
+        row["origin_id"]
+        for row in licensed
+        if {
+            "row": row["instruction_id"] == kept["instruction_id"],
+            "source": row["source"] == origin["source"],
+            "licence": row["licence"] == "CC-BY-4.0",
+            "file": row["file"] == origin["file"] and row["instruction_id"] == kept["instruction_id"],
+        }[kind]
+    }
+    assert dropped == expected and expected
+    assert all(one["collides_with"] == "r" * 32 for one in left.dropped if one["reason"] == "retracted")
+    assert not any(one["origin_id"] in dropped for row in left.kept for one in row["origins"])
+    assert len(left.kept) + len(left.quarantined) + len(left.dropped) == len(raw)
+
+
+def test_a_row_that_stands_elsewhere_too_stays_without_the_retracted_origin(corpus: Any) -> None:
+    raw, examples, _, found = corpus
+    twice = next(row for row in found.kept if len(row["origins"]) > 1)
+    gone, *others = twice["origins"]
+    left = sort(raw, examples, Standing((retraction("row", rows=(gone["origin_id"],)),)))
+    (row,) = [one for one in left.kept if one["instruction_id"] == twice["instruction_id"]]
+    assert row["origins"] == others
+    all_of_it = sort(raw, examples, Standing((retraction("row", rows=(twice["instruction_id"],)),)))
+    assert twice["instruction_id"] not in {one["instruction_id"] for one in all_of_it.kept}

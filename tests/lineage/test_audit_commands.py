@@ -67,7 +67,7 @@ def test_an_audit_counts_what_the_ledger_holds_and_names_the_chain(data: Path, t
     assert found["totals"]["distinct_rows"] == len({row["row_id"] for row in ledger})
     assert {one["asset"] for one in found["chain"]} == {
         *("checkpoint", "curriculum", "diversity_clusters", "benchmark_splits", "instructions"),
-        *("raw_instructions", "instruction_embeddings", "interpolated_instructions"),
+        *("raw_instructions", "retractions", "instruction_embeddings", "interpolated_instructions"),
     }
     assert found["chain"][0]["asset"] == "checkpoint" and found["chain"][0]["started_by"] == "command line"
     assert found["manifest"]["agrees"] is None and found["contamination"]

@@ -38,7 +38,7 @@ def test_every_command_has_its_job() -> None:
     # `run` is "Materialize", `status` is what the UI shows, and `ui` is the UI.
     assert commands == {
         *("compare", "report", "promote", "rollback", "generate", "export", "export-model", "doctor"),
-        *("audit", "trace", "prove", "export-lineage", "maintain"),
+        *("audit", "trace", "prove", "export-lineage", "maintain", "retract", "retractions"),
     }
 
 

@@ -105,3 +105,14 @@ def test_a_decision_is_chained_to_the_one_before() -> None:
     first = Decision(decision_id(None, {"version": 1}), "promote", 1, None)
     assert decision_id(None, {"version": 1}) == first.promotion_id
     assert decision_id(first, {"version": 1}) != first.promotion_id
+
+
+def test_a_withdrawal_goes_back_to_the_promotion_of_its_version_or_to_none() -> None:
+    one, two, three = (
+        Decision("a", "promote", 1, None),
+        Decision("b", "promote", 2, 1),
+        Decision("c", "promote", 3, 2),
+    )
+    assert standing([one, two, three, Decision("d", "withdraw", 1, 3)]) == one
+    assert standing([one, two, three, Decision("d", "withdraw", None, 3)]) is None
+    assert standing([one, two, Decision("d", "withdraw", 1, 2), Decision("e", "rollback", None, 1)]) is None

@@ -45,6 +45,7 @@ def test_every_asset_is_materialized(finished: Any) -> None:
     expected = {
         "raw_instructions",
         "benchmark_splits",
+        "retractions",
         "instructions",
         "quarantine",
         "dropped_instructions",
@@ -111,6 +112,7 @@ def test_a_manifest_names_every_upstream_version(finished: Any) -> None:
         "instruction_embeddings",
         "interpolated_instructions",
         "raw_instructions",
+        "retractions",
     }
     tables = Storage(folder=str(folder)).tables()
     from resources.tables import TableRef

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets.instructions.erasures import erased_rows
 from assets.lineage.audit.backward import Backward
 from assets.lineage.manifest import Chain, table_of
 from assets.lineage.promotion import Decision, decision_id, standing
@@ -81,8 +82,9 @@ def identity_problems(behind: Backward) -> Iterator[Finding]:
         if made != row["recipe_id"]:
             yield _renamed(behind.recipes, row["recipe_id"], made)
         parents |= {row["parent_a"], row["parent_b"]}
+    erased = erased_rows(behind.tables, behind.instructions.table)
     columns = ["instruction_id", "messages"]
-    for row in _among(behind.tables, behind.instructions, "instruction_id", parents, columns):
+    for row in _among(behind.tables, behind.instructions, "instruction_id", parents - erased, columns):
         if (made := instruction_id(row["messages"])) != row["instruction_id"]:
             yield _renamed(behind.instructions, row["instruction_id"], made)
 

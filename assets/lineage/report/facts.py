@@ -43,3 +43,4 @@ class ReportFacts:
     decision: (
         Mapping[str, Any] | None
     )  # the newest row of PROMOTIONS about it, rule and evidence as JSON values
+    retracted: str | None = None  # that it was trained on rows which were retracted since, in words
