@@ -6,6 +6,7 @@ audits are never more than 100).
 
 import itertools
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tampering import KINDS, Scene, undone
 
 from assets.lineage.promotion import PromotionRule
 from orchestration.auditing import audit
+from orchestration.chains import DAGSTER, MLFLOW
 from orchestration.promotion import promote
 from orchestration.run import Request, run_request
 from resources.errors import SultanaError
@@ -76,6 +78,21 @@ def test_an_honest_model_is_sound(scene: Scene) -> None:
     }
     assert any("adapter" in name for name in found["verification"]["model_files"])
     assert found["manifest"]["signed_by"] == found["verification"]["signed_by"] != KEY
+
+
+def test_an_audit_needs_no_event_log(scene: Scene) -> None:
+    before = audit("sultana/1", verified=True)
+    home, aside = scene.data / "dagster", scene.data / "dagster-aside"
+    home.rename(aside)
+    try:
+        found = audit("sultana/1", verified=True)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+        aside.rename(home)
+    assert (before["manifest"]["told_by"], found["manifest"]["told_by"]) == (DAGSTER, MLFLOW)
+    assert found["verification"]["problems"] == [] and found["manifest"]["agrees"] is True
+    for what in ("chain", "totals", "training_set", "contamination", "retractions"):
+        assert found[what] == before[what]
 
 
 @pytest.mark.parametrize("kind", KINDS)
