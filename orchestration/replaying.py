@@ -1,5 +1,6 @@
 """`sultana audit --replay`: train again from the ledger, and hold the weights against the registered model's."""
 
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,21 +88,23 @@ def differences(published: Path, again: Path) -> dict[str, Any]:
     """How the tensors of two folders of weights differ, as JSON values.
 
     `largest_difference` is in units of the published tensor's root mean square, `worst` names its tensor; tensors
-    that one side lacks, or that have another shape, count as infinitely different.
+    that one side lacks, that have another shape or hold no numbers count as infinitely different.
     """
     ours, theirs = _tensors(again), _tensors(published)
     worst, largest, equal = "", 0.0, 0
     for name in sorted(ours.keys() | theirs.keys()):
         one, other = ours.get(name), theirs.get(name)
         if one is None or other is None or one.shape != other.shape:
-            worst, largest = name, float("inf")
+            worst, largest = name, math.inf
             continue
         if one.dtype == other.dtype and one.equal(other):
             equal += 1
             continue
         scale = float(other.double().pow(2).mean().sqrt())
         difference = float((one.double() - other.double()).abs().max()) / (scale or 1.0)
-        if not difference <= largest:  # also where it is no number
+        if math.isnan(difference):
+            difference = math.inf
+        if difference > largest:
             worst, largest = name, difference
     count = len(ours.keys() | theirs.keys())
     return {
