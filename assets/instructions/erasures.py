@@ -1,7 +1,8 @@
 """Erasure: what a retraction removes besides, from which rows of which tables, and the record of it.
 
-Ids, decisions, origins and stored hashes of rows stay; text, vectors and states go. What was erased is recorded row
-by row before it is erased, so that whoever verifies a table knows which rows no longer hold what was hashed.
+Ids, decisions, origins and stored hashes of rows stay; text, its words in indices, vectors and states go. What was
+erased is recorded row by row before it is erased, so that whoever verifies a table knows which rows no longer hold
+what was hashed.
 """
 
 import getpass
