@@ -17,9 +17,9 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from assets.identity import digest
 from assets.materialized import LINEAGE, Materialized, materializations, require
 from assets.presentation import cell
-from assets.records import digest
 from resources.definitions import Storage
 from resources.environment import apply_safe_defaults, die_with_parent
 from resources.errors import SultanaError

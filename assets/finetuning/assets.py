@@ -11,11 +11,11 @@ from assets.finetuning.curves import loss_plot, summary, tracked_metrics, tracke
 from assets.finetuning.encoding import ChatEncoder
 from assets.finetuning.soundness import recorded_losses
 from assets.finetuning.training_run import TrainedFrom, train_from_ledger
+from assets.identity import ID_LENGTH, digest
 from assets.materialization import OWNER, Stage, begin, environment, installed_packages
 from assets.materialized import Materialized, follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.presentation import plot, png, table
-from assets.records import ID_LENGTH, digest
 from assets.retries import tried_again
 from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
 from resources.files import folder_manifest

@@ -13,16 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from assets.identity import ID_LENGTH, digest, rows_digest
 from assets.instructions.retractions import Standing
-from assets.records import (
-    ERASURES,
-    ID_LENGTH,
-    INSTRUCTIONS,
-    QUARANTINE,
-    RAW_INSTRUCTIONS,
-    digest,
-    rows_digest,
-)
+from assets.records import ERASURES, INSTRUCTIONS, QUARANTINE, RAW_INSTRUCTIONS
 from resources.lance_erasure import stored_rows
 from resources.table_erasure import erase_content
 from resources.tables import LanceTables, Provenance, TableRef

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from assets.records import ID_LENGTH, RETRACTIONS, digest
+from assets.identity import ID_LENGTH, digest
+from assets.records import RETRACTIONS
 from resources.tables import LanceTables, TableRef
 
 Kind = Literal["row", "source", "licence", "file"]

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from assets.records import ID_LENGTH, PROMOTIONS, digest
+from assets.identity import ID_LENGTH, digest
+from assets.records import PROMOTIONS
 from resources.errors import SultanaError
 from resources.tables import LanceTables
 from resources.text import sql_quote

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from assets.identity import ID_LENGTH, digest
 from assets.records import (
     CURRICULUM,
     DROPPED_INSTRUCTIONS,
-    ID_LENGTH,
     INSTRUCTIONS,
     INTERPOLATED_INSTRUCTIONS,
     MESSAGE,
@@ -19,7 +19,6 @@ from assets.records import (
     RAW_INSTRUCTIONS,
     SCORE,
     Record,
-    digest,
 )
 from resources.tables import LanceTables, Provenance, TableRef
 

@@ -133,7 +133,7 @@ def _encoded(folder: Path, rows: int) -> tuple[list[Any], Any]:
     import torch
 
     from assets.finetuning.encoding import ChatEncoder
-    from assets.records import instruction_id
+    from assets.identity import instruction_id
     from resources.language_model import LanguageModel
 
     torch.set_num_threads(1)

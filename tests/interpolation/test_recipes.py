@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.identity import recipe_id
 from assets.interpolation.recipes import draw_recipes
 from assets.interpolation.tasks import assign_tasks
-from assets.records import INTERPOLATED_INSTRUCTIONS, Record, recipe_id
+from assets.records import INTERPOLATED_INSTRUCTIONS, Record
 from resources.errors import SultanaError
 from resources.tables import LanceTables, Provenance
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from assets.identity import digest
 from assets.ledger import Entry, Selection, curriculum_table
 from assets.lineage.audit.backward import Backward
-from assets.records import CURRICULUM, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS, digest
+from assets.records import CURRICULUM, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS
 from resources.tables import LanceTables, Provenance, Record, TableRef
 
 STEPS, BATCH = 30, 8

@@ -44,7 +44,8 @@ def tables(tmp_path: Path) -> LanceTables:
 KILLED = """
 import os, signal, sys, pyarrow as pa
 from pathlib import Path
-from assets.records import Record, digest
+from assets.identity import digest
+from assets.records import Record
 from resources import commits, files, lance_folder, staging, tables
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 UPSERTER = """
 import sys, pyarrow as pa
 from pathlib import Path
-from assets.records import Record, digest
+from assets.identity import digest
+from assets.records import Record
 from resources.tables import LanceTables, Provenance
 schema = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("v", pa.int64())])
 tables, me = LanceTables(Path(sys.argv[1])), sys.argv[2]

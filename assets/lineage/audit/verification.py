@@ -11,19 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets.identity import digest, instruction_id, recipe_id, rows_digest
 from assets.instructions.erasures import erased_rows
 from assets.lineage.audit.backward import Backward
 from assets.lineage.manifest import Chain, table_of
 from assets.lineage.promotion import Decision, decision_id, standing
-from assets.records import (
-    CURRICULUM,
-    EVALUATIONS,
-    PROMOTIONS,
-    digest,
-    instruction_id,
-    recipe_id,
-    rows_digest,
-)
+from assets.records import CURRICULUM, EVALUATIONS, PROMOTIONS
 from resources.errors import SultanaError
 from resources.findings import Finding
 from resources.tables import LanceTables, TableRef
