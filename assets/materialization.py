@@ -25,7 +25,8 @@ from resources.environment import apply_safe_defaults, die_with_parent
 from resources.errors import SultanaError
 from resources.memory import peak_mebibytes, restart_peak
 from resources.progress import stage_began, stage_ended, track
-from resources.tables import LanceTables, Mode, Provenance, Record, TableRef
+from resources.table_refs import Provenance, Record, TableRef
+from resources.tables import LanceTables, Mode
 
 OWNER = "team:sultana"
 PACKAGES = (

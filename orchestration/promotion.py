@@ -35,7 +35,8 @@ from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
 from resources.model_reference import parse_reference
-from resources.tables import LanceTables, Provenance
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 from resources.text import escape_terminal
 from resources.tracking import CANDIDATE, CHAMPION, Tracking
 

@@ -13,7 +13,8 @@ from assets.materialized import every_materialization, materializations
 from orchestration.chains import open_backward
 from orchestration.retraction_models import held_by, sights
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import escape_terminal, id_filter
 
 if TYPE_CHECKING:

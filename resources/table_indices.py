@@ -9,9 +9,10 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from resources import lance_folder
+from resources.table_refs import Record
 from resources.time_limit import within_time
 
 if TYPE_CHECKING:
@@ -35,20 +36,8 @@ _WORDS = {
 }
 
 
-class Indexed(Protocol):
-    """What a table's declaration says of its indices."""
-
-    @property
-    def indexed(self) -> tuple[str, ...]:
-        """Columns that rows are looked up by."""
-
-    @property
-    def searched(self) -> tuple[str, ...]:
-        """Columns of text that is searched by its words; a dot leads into the structs of a list."""
-
-
 def make_indices(
-    dataset: "LanceDataset", folder: Path, record: Indexed, fence: Callable[[], None]
+    dataset: "LanceDataset", folder: Path, record: Record, fence: Callable[[], None]
 ) -> "LanceDataset":
     """The version of `dataset`, or a new one of the same rows with the indices that `record` declares.
 

@@ -16,7 +16,7 @@ from assets.presentation import COLOURS, column_schema, plot, preview, table
 from assets.records import DIVERSITY_CLUSTERS
 from assets.retries import tried_again
 from resources.definitions import LanguageModelSetting, Storage
-from resources.tables import TableRef
+from resources.table_refs import TableRef
 
 if TYPE_CHECKING:
     from assets.diversity.merged import MergedRows

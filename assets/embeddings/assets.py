@@ -15,7 +15,7 @@ from assets.presentation import column_schema, plot
 from assets.records import Record, embeddings_record
 from assets.retries import tried_again
 from resources.definitions import EmbedderSetting, Storage
-from resources.tables import TableRef
+from resources.table_refs import TableRef
 
 if TYPE_CHECKING:
     from resources.embedder import SentenceEmbedder

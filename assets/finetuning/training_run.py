@@ -10,7 +10,8 @@ from assets.finetuning.curves import MeasuredCurve
 from assets.finetuning.processes import train_in_processes
 from assets.finetuning.rows import read_batches
 from assets.finetuning.session import check_settings, training_config
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 if TYPE_CHECKING:
     from assets.finetuning.loop import TrainingResult

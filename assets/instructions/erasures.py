@@ -18,7 +18,8 @@ from assets.instructions.retractions import Standing
 from assets.records import ERASURES, INSTRUCTIONS, QUARANTINE, RAW_INSTRUCTIONS
 from resources.lance_erasure import stored_rows
 from resources.table_erasure import erase_content
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 from resources.text import escape_terminal, sql_quote
 
 CONTENT: Mapping[str, tuple[str, ...]] = {

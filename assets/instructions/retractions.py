@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from assets.identity import ID_LENGTH, digest
 from assets.records import RETRACTIONS
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 Kind = Literal["row", "source", "licence", "file"]
 RETRACT, LIFT = "retract", "lift"

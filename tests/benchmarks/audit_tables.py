@@ -20,7 +20,8 @@ from assets.records import (
     SCORE,
     Record,
 )
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 BATCH = 65_536
 STEP_ROWS = 64

@@ -13,7 +13,7 @@ from assets.records import INSTRUCTIONS, Record, embeddings_record
 from orchestration.checks import CHECKS
 from orchestration.definitions import defs
 from resources.definitions import Storage
-from resources.tables import Provenance
+from resources.table_refs import Provenance
 
 FINGERPRINT = "ab" * 32
 VECTORS = embeddings_record(FINGERPRINT, 3)

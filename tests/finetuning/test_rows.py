@@ -18,7 +18,8 @@ from assets.ledger import Entry, Selection, curriculum_table
 from assets.records import CURRICULUM, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS, KINDS, Record
 from resources.errors import SultanaError
 from resources.language_model import LanguageModel
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 CONVERSATIONS: dict[str, list[dict[str, str]]] = {
     "a": [

@@ -23,7 +23,8 @@ from orchestration.comparison_shown import show_comparison
 from orchestration.instance import open_instance
 from orchestration.lineage_compared import LineageComparison, compare_lineages
 from resources.definitions import Storage
-from resources.tables import LanceTables, Provenance, Record, TableRef
+from resources.table_refs import Provenance, Record, TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 

@@ -20,7 +20,7 @@ from assets.lineage.signing import sign, signature_problem
 from assets.lineage.training_set import TrainingSet, training_set
 from assets.records import INTERPOLATED_INSTRUCTIONS
 from resources.errors import SultanaError
-from resources.tables import Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
 
 KEY = "11" * 32
 

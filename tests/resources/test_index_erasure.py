@@ -12,8 +12,9 @@ from resources import index_erasure, table_indices
 from resources.errors import SultanaError
 from resources.rewritten import check_rewritten
 from resources.table_erasure import erase_content
+from resources.table_refs import Provenance, TableRef
 from resources.table_verification import verify_version
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.tables import LanceTables
 
 TABLE = RAW_INSTRUCTIONS.table
 SECRET = "Zebrafish of Quimperlé eat bluemarzipan"

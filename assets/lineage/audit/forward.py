@@ -12,7 +12,8 @@ from typing import Any
 from assets.identity import ID_LENGTH
 from assets.records import CURRICULUM
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import escape_terminal, id_filter, sql_quote
 
 SHOWN_CHARACTERS = 300

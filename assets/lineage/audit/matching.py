@@ -24,7 +24,8 @@ from assets.instructions.shingles import Vocabulary, shingles, words
 from assets.instructions.text import conversation_text
 from resources.errors import SultanaError
 from resources.table_indices import is_searched
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 CANDIDATES = 256

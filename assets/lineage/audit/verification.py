@@ -19,7 +19,8 @@ from assets.lineage.promotion import Decision, decision_id, standing
 from assets.records import CURRICULUM, EVALUATIONS, PROMOTIONS
 from resources.errors import SultanaError
 from resources.findings import Finding
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter, sql_quote
 
 _AGAIN = "Restore Dagster's database from a backup, or materialize the asset and what follows it again"
