@@ -43,6 +43,11 @@ def recipe_id(parent_a: str, parent_b: str, weight: float, seed: int, layer: int
     return digest([parent_a, parent_b, weight, seed, layer, alignment])[:ID_LENGTH]
 
 
+def decision_id(before: str | None, document: Mapping[str, Any]) -> str:
+    """The id of a decision: a hash of what was decided and of the id of the decision before it."""
+    return digest([before, dict(document)])[:ID_LENGTH]
+
+
 class RowsDigest:
     """SHA-256 of a set of rows, whatever their order, as they stream by. Holds 32 bytes a row."""
 

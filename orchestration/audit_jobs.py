@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from orchestration.command_jobs import command_job, new_console, tell
+from orchestration.command_jobs import command_job, tell_shown
 from orchestration.model_job_config import (
     AuditConfig,
     LiftConfig,
@@ -22,7 +22,6 @@ def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry:
     from orchestration.audit_shown import show_audit
     from orchestration.auditing import audit, holds
 
-    console = new_console()
     rows = Path(config.rows_file) if config.rows_file else None
     found = audit(
         config.model,
@@ -33,8 +32,7 @@ def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry:
         say=context.log.info,
         tracking_uri=registry.tracking_uri,
     )
-    show_audit(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_audit)
     if not holds(found):
         raise SultanaError(
             f"What is stored behind {config.model} is not what was recorded, or it does not train to the same weights",
@@ -48,10 +46,8 @@ def prove_one_row(context: dg.OpExecutionContext, config: ProveConfig, registry:
     from orchestration.audit_shown import show_proof
     from orchestration.proving import prove
 
-    console = new_console()
     found = prove(config.model, config.row, Path(config.out_folder), tracking_uri=registry.tracking_uri)
-    show_proof(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_proof)
 
 
 @dg.op
@@ -63,13 +59,11 @@ def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry:
 
     if bool(config.row) == bool(config.text):
         raise SultanaError("Either a row or a text is traced", "Fill in one of the settings row and text")
-    console = new_console()
     if config.row:
         found = trace(config.row, registry.tracking_uri)
     else:
         found = trace_text(config.text, config.match, registry.tracking_uri)
-    show_trace(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_trace)
 
 
 @dg.op
@@ -78,7 +72,6 @@ def retract_rows(context: dg.OpExecutionContext, config: RetractConfig, registry
     from orchestration.retracting import Request, plan, retract
     from orchestration.retraction_shown import show_retraction
 
-    console = new_console()
     request = Request(
         tuple(config.rows),
         config.source,
@@ -90,8 +83,7 @@ def retract_rows(context: dg.OpExecutionContext, config: RetractConfig, registry
         by="UI",
     )
     found = (plan if config.dry_run else retract)(request, registry.tracking_uri)
-    show_retraction(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_retraction)
 
 
 @dg.op
@@ -100,10 +92,8 @@ def lift_retraction(context: dg.OpExecutionContext, config: LiftConfig, registry
     from orchestration.retracting import undo_retraction
     from orchestration.retraction_shown import show_lifted
 
-    console = new_console()
     found = undo_retraction(config.retraction, config.reason, registry.tracking_uri, by="UI")
-    show_lifted(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_lifted)
 
 
 @dg.op
@@ -112,10 +102,8 @@ def list_retractions(context: dg.OpExecutionContext) -> None:
     from orchestration.retracting import history
     from orchestration.retraction_shown import show_history
 
-    console = new_console()
     found = history()
-    show_history(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_history)
 
 
 AUDIT_JOBS = [

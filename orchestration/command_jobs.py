@@ -5,6 +5,7 @@ stands in the run's log, what it answers with `--json` in the metadata of the op
 """
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -21,6 +22,15 @@ def tell(context: dg.OpExecutionContext, console: Console, answer: dict[str, Any
     text = console.file.getvalue()  # type: ignore[attr-defined]
     context.log.info(text)
     context.add_output_metadata({"answer": dg.MetadataValue.json(answer)})
+
+
+def tell_shown(
+    context: dg.OpExecutionContext, found: dict[str, Any], show: Callable[[dict[str, Any], Console], None]
+) -> None:
+    """`tell` of an answer that `show` prints, as its command does."""
+    console = new_console()
+    show(found, console)
+    tell(context, console, found)
 
 
 def command_job(op: dg.OpDefinition, name: str, command: str) -> dg.JobDefinition:

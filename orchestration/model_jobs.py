@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.presentation import table
 from orchestration.audit_jobs import AUDIT_JOBS
-from orchestration.command_jobs import command_job, new_console, tell
+from orchestration.command_jobs import command_job, new_console, tell, tell_shown
 from orchestration.model_job_config import (
     CompareConfig,
     DoctorConfig,
@@ -30,11 +30,9 @@ def compare_versions(context: dg.OpExecutionContext, config: CompareConfig, regi
     from orchestration.comparing import compare_versions as compare
     from orchestration.comparison_shown import show_comparison
 
-    console = new_console()
     rows = Path(config.rows_file) if config.rows_file else None
     found = compare(config.ours, config.theirs, registry.tracking_uri, rows)
-    show_comparison(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_comparison)
 
 
 @dg.op
@@ -144,10 +142,8 @@ def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> Non
     """What `sultana doctor` examines; fails where it finds a problem."""
     from orchestration.doctor import examine, show_examination
 
-    console = new_console()
     found = examine(config.port)
-    show_examination(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_examination)
     if found["problems"]:
         raise SultanaError(
             f"{found['problems']} problems were found on this machine",
@@ -162,7 +158,6 @@ def maintain_versions(
     """Removes versions of tables that nothing depends on, and says what that freed; not while a run is in progress."""
     from orchestration.maintenance import maintain, show_maintenance
 
-    console = new_console()
     found = maintain(
         older_than=config.older_than_days,
         dry_run=config.dry_run,
@@ -170,8 +165,7 @@ def maintain_versions(
         run_id=context.run_id,
         tracking_uri=registry.tracking_uri,
     )
-    show_maintenance(found, console)
-    tell(context, console, found)
+    tell_shown(context, found, show_maintenance)
     freed = [
         {
             "table": one["table"],

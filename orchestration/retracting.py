@@ -15,12 +15,12 @@ from typing import Any, Literal
 import dagster as dg
 import pyarrow as pa
 
+from assets.identity import decision_id
 from assets.instructions.retractions import (
     LIFT,
     RETRACT,
     Kind,
     Retraction,
-    decision_id,
     read_decisions,
     retraction_of,
     standing,
