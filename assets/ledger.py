@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from assets.identity import ID_LENGTH, digest
 from assets.ledger_columns import read_columns
-from assets.records import CURRICULUM, ID_LENGTH, digest
+from assets.records import CURRICULUM
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from assets.identity import digest
 from assets.materialized import LINEAGE, Materialized, materializations, require
 from assets.presentation import cell
-from assets.records import digest
 from resources.definitions import Storage
 from resources.environment import apply_safe_defaults, die_with_parent
 from resources.errors import SultanaError
 from resources.memory import peak_mebibytes, restart_peak
 from resources.progress import stage_began, stage_ended, track
-from resources.tables import LanceTables, Mode, Provenance, Record, TableRef
+from resources.table_refs import Provenance, Record, TableRef
+from resources.tables import LanceTables, Mode
 
 OWNER = "team:sultana"
 PACKAGES = (

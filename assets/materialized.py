@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from resources.errors import SultanaError
-from resources.tables import TableRef
+from resources.table_refs import TableRef
 
 LINEAGE = "sultana/lineage"
 

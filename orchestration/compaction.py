@@ -6,10 +6,12 @@ from typing import Any
 import pyarrow as pa
 
 from assets import records
-from assets.records import Record, digest
+from assets.identity import digest
+from assets.records import Record
 from resources.errors import SultanaError
 from resources.table_cleanup import data_files
-from resources.tables import LanceTables, Provenance
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 
 FRAGMENTED_FILES = 16
 """Data files from which a table may count as fragmented."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from assets.finetuning.encoding import ChatEncoder
-from assets.records import canonical_text
+from assets.identity import canonical_text
 from orchestration.registered import download_verified, find_registered, load_pair, open_registry
 from orchestration.retraction_models import warning_about
 from resources.definitions import Storage

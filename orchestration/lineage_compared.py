@@ -14,7 +14,8 @@ from assets.lineage.difference.tables import TableDifference, compare_tables, sa
 from assets.lineage.manifest import walk
 from assets.materialized import Materialized, follow, record_at
 from orchestration.chains import open_backward
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from resources.definitions import Storage
 from resources.errors import SultanaError
 from resources.lineage_transport import emit, is_configured, namespace
 from resources.standards import standards
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 if TYPE_CHECKING:
     from assets.lineage.exports.openlineage_events import Made

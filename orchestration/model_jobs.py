@@ -1,46 +1,27 @@
-"""What the commands about registered models do, as jobs of the Dagster UI: one op each, run from the Launchpad.
+"""What the commands about registered models do, as jobs of the Dagster UI: one op each, run from the Launchpad."""
 
-Every job calls what its command calls, with the store that the resource `registry` names. What a command prints
-stands in the run's log, what it answers with `--json` in the metadata of the op's output.
-"""
-
-import io
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from rich.console import Console
 
 from assets.presentation import table
+from orchestration.audit_jobs import AUDIT_JOBS
+from orchestration.command_jobs import command_job, new_console, tell, tell_shown
 from orchestration.model_job_config import (
-    AuditConfig,
     CompareConfig,
     DoctorConfig,
     ExportConfig,
     ExportLineageConfig,
     ExportModelConfig,
     GenerateConfig,
-    LiftConfig,
     MaintainConfig,
     PromoteConfig,
-    ProveConfig,
     ReportConfig,
-    RetractConfig,
     RollbackConfig,
-    TraceConfig,
 )
 from resources.definitions import ModelRegistry
 from resources.errors import SultanaError
-
-
-def _console() -> Console:
-    return Console(file=io.StringIO(), width=140, highlight=False)
-
-
-def _tell(context: dg.OpExecutionContext, console: Console, answer: dict[str, Any]) -> None:
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    context.log.info(text)
-    context.add_output_metadata({"answer": dg.MetadataValue.json(answer)})
 
 
 @dg.op
@@ -49,11 +30,9 @@ def compare_versions(context: dg.OpExecutionContext, config: CompareConfig, regi
     from orchestration.comparing import compare_versions as compare
     from orchestration.comparison_shown import show_comparison
 
-    console = _console()
     rows = Path(config.rows_file) if config.rows_file else None
     found = compare(config.ours, config.theirs, registry.tracking_uri, rows)
-    show_comparison(found, console)
-    _tell(context, console, found)
+    tell_shown(context, found, show_comparison)
 
 
 @dg.op
@@ -61,9 +40,9 @@ def report_version(context: dg.OpExecutionContext, config: ReportConfig, registr
     """One HTML file about a version, kept as `report.html` with its MLflow run."""
     from orchestration.reporting import attach_report
 
-    console = _console()
+    console = new_console()
     told = attach_report(config.model, console, tracking_uri=registry.tracking_uri)
-    _tell(context, console, told)
+    tell(context, console, told)
     _observe(context, told["partition"], told)
 
 
@@ -73,7 +52,7 @@ def promote_version(context: dg.OpExecutionContext, config: PromoteConfig, regis
     from assets.lineage.promotion import PromotionRule
     from orchestration.promotion import promote
 
-    console = _console()
+    console = new_console()
     rule = PromotionRule(
         config.loss_margin,
         config.accuracy_margin,
@@ -89,7 +68,7 @@ def promote_version(context: dg.OpExecutionContext, config: PromoteConfig, regis
         reason=config.reason,
         tracking_uri=registry.tracking_uri,
     )
-    _tell(context, console, told)
+    tell(context, console, told)
 
 
 @dg.op
@@ -99,9 +78,9 @@ def roll_back_version(
     """Takes the last promotion that stands back."""
     from orchestration.promotion import rollback
 
-    console = _console()
+    console = new_console()
     told = rollback(config.model, console, reason=config.reason, tracking_uri=registry.tracking_uri)
-    _tell(context, console, told)
+    tell(context, console, told)
 
 
 @dg.op(pool="device")
@@ -112,9 +91,9 @@ def ask_version(context: dg.OpExecutionContext, config: GenerateConfig, registry
 
     sampling = Sampling(config.seed, config.temperature, config.maximum_new_tokens)
     reply = open_chat(config.model, sampling, registry.tracking_uri).reply(config.prompt, len)
-    console = _console()
+    console = new_console()
     console.print(escape_lines(reply), markup=False)
-    _tell(context, console, {"prompt": config.prompt, "reply": reply})
+    tell(context, console, {"prompt": config.prompt, "reply": reply})
 
 
 @dg.op
@@ -122,8 +101,8 @@ def write_curated_set(context: dg.OpExecutionContext, config: ExportConfig) -> N
     """The representatives, or the rows of one curriculum, with a card and a loader."""
     from orchestration.export import export
 
-    console = _console()
-    _tell(
+    console = new_console()
+    tell(
         context,
         console,
         export(Path(config.out_folder), config.format, config.strategy, config.seed, console),
@@ -135,7 +114,7 @@ def write_model(context: dg.OpExecutionContext, config: ExportModelConfig, regis
     """A registered version with a model card, its files hashed first."""
     from orchestration.model_export import export_model
 
-    console = _console()
+    console = new_console()
     about = export_model(
         config.model,
         Path(config.out_folder),
@@ -143,7 +122,7 @@ def write_model(context: dg.OpExecutionContext, config: ExportModelConfig, regis
         merge=config.merge,
         tracking_uri=registry.tracking_uri,
     )
-    _tell(context, console, about)
+    tell(context, console, about)
 
 
 @dg.op
@@ -153,111 +132,9 @@ def write_lineage_of_version(
     """Where a version comes from: OpenLineage, CycloneDX and Croissant files, cards, and the rows."""
     from orchestration.lineage_export import export_lineage
 
-    console = _console()
+    console = new_console()
     found = export_lineage(config.model, Path(config.out_folder), console, tracking_uri=registry.tracking_uri)
-    _tell(context, console, found)
-
-
-@dg.op
-def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry: ModelRegistry) -> None:
-    """What went into a version: its chain, sources, licences, tasks and most used rows."""
-    from orchestration.audit_shown import show_audit
-    from orchestration.auditing import audit, holds
-
-    console = _console()
-    rows = Path(config.rows_file) if config.rows_file else None
-    found = audit(
-        config.model,
-        rows,
-        Path(config.page_file) if config.page_file else None,
-        verified=config.verify,
-        replayed=config.replay,
-        say=context.log.info,
-        tracking_uri=registry.tracking_uri,
-    )
-    show_audit(found, console)
-    _tell(context, console, found)
-    if not holds(found):
-        raise SultanaError(
-            f"What is stored behind {config.model} is not what was recorded, or it does not train to the same weights",
-            "See what differs, and what to do, in the log of this run",
-        )
-
-
-@dg.op
-def prove_one_row(context: dg.OpExecutionContext, config: ProveConfig, registry: ModelRegistry) -> None:
-    """A proof that a row was, or was not, in a version's training set, with the script that checks it."""
-    from orchestration.audit_shown import show_proof
-    from orchestration.proving import prove
-
-    console = _console()
-    found = prove(config.model, config.row, Path(config.out_folder), tracking_uri=registry.tracking_uri)
-    show_proof(found, console)
-    _tell(context, console, found)
-
-
-@dg.op
-def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry: ModelRegistry) -> None:
-    """Where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it."""
-    from orchestration.text_tracing import trace_text
-    from orchestration.trace_shown import show_trace
-    from orchestration.tracing import trace
-
-    if bool(config.row) == bool(config.text):
-        raise SultanaError("Either a row or a text is traced", "Fill in one of the settings row and text")
-    console = _console()
-    if config.row:
-        found = trace(config.row, registry.tracking_uri)
-    else:
-        found = trace_text(config.text, config.match, registry.tracking_uri)
-    show_trace(found, console)
-    _tell(context, console, found)
-
-
-@dg.op
-def retract_rows(context: dg.OpExecutionContext, config: RetractConfig, registry: ModelRegistry) -> None:
-    """Rows that may not be trained on any more: a decision on the record, and what follows from it."""
-    from orchestration.retracting import Request, plan, retract
-    from orchestration.retraction_shown import show_retraction
-
-    console = _console()
-    request = Request(
-        tuple(config.rows),
-        config.source,
-        config.licence,
-        config.file,
-        config.reason,
-        config.erase,
-        config.keep_champion,
-        by="UI",
-    )
-    found = (plan if config.dry_run else retract)(request, registry.tracking_uri)
-    show_retraction(found, console)
-    _tell(context, console, found)
-
-
-@dg.op
-def lift_retraction(context: dg.OpExecutionContext, config: LiftConfig, registry: ModelRegistry) -> None:
-    """Lifts a retraction, by a decision of its own."""
-    from orchestration.retracting import undo_retraction
-    from orchestration.retraction_shown import show_lifted
-
-    console = _console()
-    found = undo_retraction(config.retraction, config.reason, registry.tracking_uri, by="UI")
-    show_lifted(found, console)
-    _tell(context, console, found)
-
-
-@dg.op
-def list_retractions(context: dg.OpExecutionContext) -> None:
-    """Every retraction: which stand, which were lifted, by whom, when and why."""
-    from orchestration.retracting import history
-    from orchestration.retraction_shown import show_history
-
-    console = _console()
-    found = history()
-    show_history(found, console)
-    _tell(context, console, found)
+    tell(context, console, found)
 
 
 @dg.op
@@ -265,10 +142,8 @@ def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> Non
     """What `sultana doctor` examines; fails where it finds a problem."""
     from orchestration.doctor import examine, show_examination
 
-    console = _console()
     found = examine(config.port)
-    show_examination(found, console)
-    _tell(context, console, found)
+    tell_shown(context, found, show_examination)
     if found["problems"]:
         raise SultanaError(
             f"{found['problems']} problems were found on this machine",
@@ -283,7 +158,6 @@ def maintain_versions(
     """Removes versions of tables that nothing depends on, and says what that freed; not while a run is in progress."""
     from orchestration.maintenance import maintain, show_maintenance
 
-    console = _console()
     found = maintain(
         older_than=config.older_than_days,
         dry_run=config.dry_run,
@@ -291,8 +165,7 @@ def maintain_versions(
         run_id=context.run_id,
         tracking_uri=registry.tracking_uri,
     )
-    show_maintenance(found, console)
-    _tell(context, console, found)
+    tell_shown(context, found, show_maintenance)
     freed = [
         {
             "table": one["table"],
@@ -319,28 +192,17 @@ def _observe(context: dg.OpExecutionContext, partition: str, told: dict[str, Any
     )
 
 
-def _job(op: dg.OpDefinition, name: str, command: str) -> dg.JobDefinition:
-    return dg.GraphDefinition(name=name, node_defs=[op], description=op.description).to_job(
-        tags={"sultana/command": command}, executor_def=dg.in_process_executor
-    )
-
-
-MAINTENANCE = _job(maintain_versions, "maintain_tables", "maintain")
+MAINTENANCE = command_job(maintain_versions, "maintain_tables", "maintain")
 MODEL_JOBS = [
-    _job(compare_versions, "compare_models", "compare"),
-    _job(report_version, "report_model", "report"),
-    _job(promote_version, "promote_model", "promote"),
-    _job(roll_back_version, "roll_back_model", "rollback"),
-    _job(audit_version, "audit_model", "audit"),
-    _job(trace_one_row, "trace_row", "trace"),
-    _job(prove_one_row, "prove_row", "prove"),
-    _job(retract_rows, "retract", "retract"),
-    _job(lift_retraction, "lift_a_retraction", "retract"),
-    _job(list_retractions, "show_retractions", "retractions"),
-    _job(ask_version, "ask_model", "generate"),
-    _job(write_curated_set, "export_instructions", "export"),
-    _job(write_model, "export_model", "export-model"),
-    _job(write_lineage_of_version, "export_lineage_of_model", "export-lineage"),
-    _job(examine_machine, "examine_this_machine", "doctor"),
+    command_job(compare_versions, "compare_models", "compare"),
+    command_job(report_version, "report_model", "report"),
+    command_job(promote_version, "promote_model", "promote"),
+    command_job(roll_back_version, "roll_back_model", "rollback"),
+    command_job(ask_version, "ask_model", "generate"),
+    command_job(write_curated_set, "export_instructions", "export"),
+    command_job(write_model, "export_model", "export-model"),
+    command_job(write_lineage_of_version, "export_lineage_of_model", "export-lineage"),
+    command_job(examine_machine, "examine_this_machine", "doctor"),
     MAINTENANCE,
+    *AUDIT_JOBS,
 ]

@@ -15,11 +15,11 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from assets.identity import decision_id
 from assets.lineage.promotion import (
     Comparison,
     Decision,
     PromotionRule,
-    decision_id,
     in_words,
     read_history,
     standing,
@@ -35,7 +35,8 @@ from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
 from resources.model_reference import parse_reference
-from resources.tables import LanceTables, Provenance
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 from resources.text import escape_terminal
 from resources.tracking import CANDIDATE, CHAMPION, Tracking
 
@@ -198,7 +199,7 @@ def decide(tracking: Tracking, tables: LanceTables, name: str, document: Mapping
     """
     history = read_history(tables, name)
     before = history[:-1] if _is_unfinished(history, document) else history
-    identity = decision_id(before[-1] if before else None, document)
+    identity = decision_id(before[-1].promotion_id if before else None, document)
     now = datetime.now(UTC)
     row = {
         "promotion_id": identity,
@@ -246,7 +247,7 @@ def _is_unfinished(history: Sequence[Decision], document: Mapping[str, Any]) -> 
     """Whether the last decision on the record is this one, from the same champion: it was cut short."""
     if not history:
         return False
-    before = history[-2] if len(history) > 1 else None
+    before = history[-2].promotion_id if len(history) > 1 else None
     return history[-1].promotion_id == decision_id(before, document)
 
 

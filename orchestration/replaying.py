@@ -18,7 +18,6 @@ from resources.progress import track
 from resources.tables import LanceTables
 
 if TYPE_CHECKING:
-    from assets.finetuning.training_row import StepMetrics
     from resources.tracking import Tracking
 
 TOLERANCE = 1e-3
@@ -48,11 +47,6 @@ def replay(
             known.model, known.revision, known.folder, checkpoint["facts"]["language_model_dtype"]
         )
         with track("training again", None, "steps", say) as progress:
-
-            def on_step(metrics: "StepMetrics", steps: int) -> None:
-                progress.total = steps
-                progress.to(metrics.step + 1)
-
             trained = train_from_ledger(
                 TrainedFrom(
                     tables,
@@ -67,7 +61,7 @@ def replay(
                 model,
                 checkpoint["settings"]["seed"],
                 Path(temporary) / "training",
-                on_step,
+                progress,
             )
         found = differences(folder, trained.weights)
     here, there = environment(), checkpoint["environment"]

@@ -15,12 +15,12 @@ from typing import Any, Literal
 import dagster as dg
 import pyarrow as pa
 
+from assets.identity import decision_id
 from assets.instructions.retractions import (
     LIFT,
     RETRACT,
     Kind,
     Retraction,
-    decision_id,
     read_decisions,
     retraction_of,
     standing,
@@ -34,7 +34,8 @@ from orchestration.withdrawal import lift_tags, tag_versions, withdraw_champions
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
-from resources.tables import LanceTables, Provenance
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 
 LOCK_SECONDS = 60.0
 PLANNED = "0" * 32

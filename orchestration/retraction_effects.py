@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from assets.identity import ID_LENGTH
 from assets.instructions.retractions import Retraction, Standing
 from assets.lineage.audit.forward import Asked, find_origins
 from assets.materialized import every_materialization, materializations
-from assets.records import ID_LENGTH
 from orchestration.chains import open_backward
 from orchestration.retraction_models import held_by, sights
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import escape_terminal, id_filter
 
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ from typing import Any
 import dagster as dg
 
 from assets.evaluation.config import BenchmarkSplitsConfig
+from assets.identity import digest
 from assets.instructions.changes import Verdict, Watch, content, judge, look
 from assets.instructions.config import RawInstructionsConfig
 from assets.instructions.specs import SourceSpec
 from assets.materialized import materializations
-from assets.records import SPLITS, digest
+from assets.records import SPLITS
 from orchestration.refresh import SETTINGS, refresh_settings, run_config_for
 from resources.environment import apply_safe_defaults
 from resources.errors import SultanaError

@@ -13,7 +13,8 @@ from orchestration.registered import open_registry
 from orchestration.retraction_models import retractions_of
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import escape_terminal
 
 if TYPE_CHECKING:

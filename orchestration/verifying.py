@@ -24,8 +24,9 @@ from resources.model_flavor import open_base, recorded_base
 from resources.progress import track
 from resources.reclaimed import check_reclaimed
 from resources.rewritten import check_rewritten
+from resources.table_refs import TableRef
 from resources.table_verification import verify_version
-from resources.tables import LanceTables, TableRef
+from resources.tables import LanceTables
 from resources.tracking import CHAMPION
 from resources.tracking_checks import examine_version
 

@@ -8,8 +8,6 @@ hash of the row before it, so that an edited, removed or inserted row shows.
 
 import contextlib
 import datetime
-import hashlib
-import json
 import os
 import shutil
 import sqlite3
@@ -18,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from resources.chained import chained_hash, first_unchained
 from resources.errors import SultanaError
 from resources.files import disk_full, disk_full_explained, exclusive_lock, sync_path
 from resources.table_files import StoredFile, files_digest
@@ -78,10 +77,6 @@ class Commit:
     files_sha256: str
     previous_hash: str
     hash: str
-
-
-def _hash(fields: tuple[object, ...]) -> str:
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode("ascii")).hexdigest()
 
 
 class CommitLog:
@@ -166,7 +161,7 @@ class CommitLog:
             sequence, previous = (last[0] + 1, last[1]) if last else (1, "")
             content = (table, version, digest, rows, key, tag, idempotency_key, run_id, asset_key, now)
             fields = (sequence, *content, files_digest(files), previous)
-            commit = Commit(*fields, _hash(fields))
+            commit = Commit(*fields, chained_hash(fields))
             connection.execute(
                 f"INSERT INTO commits ({_COLUMNS}) VALUES ({', '.join('?' * 14)})", astuple(commit)
             )
@@ -228,12 +223,7 @@ class CommitLog:
             verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if verdict != "ok":
             return f"SQLite's integrity check says: {verdict}"
-        previous = ""
-        for place, commit in enumerate(self._select("ORDER BY sequence"), start=1):
-            *fields, own = astuple(commit)
-            if commit.sequence != place or commit.previous_hash != previous or own != _hash(tuple(fields)):
-                return (
-                    f"row {place} does not follow from the row before it: a row was edited, added or removed"
-                )
-            previous = own
+        place = first_unchained(astuple(commit) for commit in self._select("ORDER BY sequence"))
+        if place is not None:
+            return f"row {place} does not follow from the row before it: a row was edited, added or removed"
         return None

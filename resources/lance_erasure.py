@@ -6,8 +6,7 @@ stays what it was. A manifest keeps the size of each file, from which a reader f
 therefore filled up to the size of the old one, between the tables that its last bytes point to and those bytes.
 """
 
-import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resources.errors import SultanaError
-from resources.files import disk_full_explained, sync_path, write_atomically
+from resources.files import disk_full_explained
+from resources.manifest_sizes import forget_data_size
+from resources.rewritten import Replacing, exchange
 
 if TYPE_CHECKING:
     from lance.file import LanceFileReader
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 FOOTER_BYTES = 40
 """The end of a Lance file, version 2: where its tables begin (absolute), their lengths, its version and `LANC`."""
 
-_SIZE_FIELD = 6
 _MAGIC = b"LANC"
 _COMPRESSED = {b"lance-encoding:compression": b"zstd"}
 
@@ -45,11 +45,11 @@ def erase_rows(
     key: str,
     ids: Collection[str],
     columns: Sequence[str],
-    replacing: Callable[[Path, bytes], None] = lambda file, content: None,
+    replacing: Replacing = lambda file, replacement: None,
 ) -> int:
     """Empties `columns` of every stored row whose `key` is one of `ids`; how many rows of how many versions' files
     it found. Texts become empty, of messages the content, numbers of vectors 0; null stays null. `replacing` is told of
-    each file, and of what it will hold, before it is exchanged.
+    each file, and of the one that will take its place, before they are exchanged.
 
     Only under the writer lock of the table, and while nobody reads it. Raises SultanaError, with the file as it was,
     where a file holds content without the key, or cannot be written in the same size.
@@ -112,7 +112,7 @@ def _empty(value: Any) -> Any:
     return [_empty(one) for one in value]
 
 
-def _replace(file: Path, rows: pa.Table, replacing: Callable[[Path, bytes], None]) -> None:
+def _replace(file: Path, rows: pa.Table, replacing: Replacing) -> None:
     """Writes a data file again in its own size; what it held is on the disk no more once this returns."""
     size = file.stat().st_size
     temporary = file.with_name(f".erasing-{file.name}")
@@ -123,11 +123,9 @@ def _replace(file: Path, rows: pa.Table, replacing: Callable[[Path, bytes], None
         try:
             # Emptied rows take less, but small files can come out larger for other reasons.
             if not any(_write(temporary, rows, schema, size, file) for schema in (rows.schema, compressed)):
-                _forget_size(file, replacing)
-            sync_path(temporary)
-            replacing(file, temporary.read_bytes())
-            os.replace(temporary, file)
-            sync_path(file.parent)
+                manifests = sorted((file.parents[1] / "_versions").glob("*.manifest"))
+                forget_data_size(manifests, file.name, replacing)
+            exchange(file, temporary, replacing)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -150,50 +148,3 @@ def _write(temporary: Path, rows: pa.Table, schema: pa.Schema, size: int, old: P
     body, footer = content[:-FOOTER_BYTES], content[-FOOTER_BYTES:]
     temporary.write_bytes(body + bytes(size - len(content)) + footer)
     return True
-
-
-def _forget_size(file: Path, replacing: Callable[[Path, bytes], None]) -> None:
-    """Sets the size of a data file to 0, which means unknown, in every manifest of its table.
-
-    The number is a varint (protobuf, field 6 of a message whose field 1 is the file's name), and is written in as
-    many bytes as it had, so that nothing in the manifest moves. Raises SultanaError where it cannot be found.
-    """
-    name = file.name.encode()
-    for manifest in sorted((file.parents[1] / "_versions").glob("*.manifest")):
-        content = bytearray(manifest.read_bytes())
-        start = content.find(name)
-        while start >= 0:
-            place = _size_place(content, start + len(name))
-            if place is None:
-                raise SultanaError(
-                    f"{manifest} does not tell the size of {file.name} as this release expects it",
-                    f"Move {file.parents[1]} away, which loses its versions, and materialize its asset again",
-                )
-            length = _varint_end(content, place) - place
-            content[place : place + length] = b"\x80" * (length - 1) + b"\x00"
-            start = content.find(name, start + len(name))
-        replacing(manifest, bytes(content))
-        write_atomically(manifest, bytes(content))
-
-
-def _varint_end(content: bytearray, place: int) -> int:
-    while content[place] & 0x80:
-        place += 1
-    return place + 1
-
-
-def _size_place(content: bytearray, place: int) -> int | None:
-    """Where the number of field 6 begins, in the fields that follow the name of the file; None where it is not."""
-    while place < len(content):
-        number, kind = content[place] >> 3, content[place] & 7
-        place += 1
-        if number == _SIZE_FIELD and kind == 0:
-            return place
-        if not 1 < number < _SIZE_FIELD or kind not in (0, 2):
-            return None
-        end = _varint_end(content, place)
-        if kind == 2:
-            length = sum((byte & 0x7F) << (7 * power) for power, byte in enumerate(content[place:end]))
-            end += length
-        place = end
-    return None

@@ -43,6 +43,11 @@ def versions_on_disk(folder: Path) -> list[int]:
     )
 
 
+def manifest(folder: Path, version: int) -> Path:
+    """The file that is a version: it lists the others."""
+    return folder / "_versions" / f"{_NEWEST_FIRST - version:020d}.manifest"
+
+
 def remove_version(folder: Path, version: int) -> None:
     """Remove the manifest of a version that cannot be read, so that Lance opens the one before it.
 
@@ -51,7 +56,7 @@ def remove_version(folder: Path, version: int) -> None:
     for name, tagged in tags(folder).items():
         if tagged in (version, None):
             _tag_path(folder, name).unlink()
-    (folder / "_versions" / f"{_NEWEST_FIRST - version:020d}.manifest").unlink()
+    manifest(folder, version).unlink()
     sync_path(folder / "_versions")
 
 

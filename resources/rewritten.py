@@ -4,13 +4,27 @@ Nothing else rewrites a file of a version. A record is written before the file i
 never takes an erasure for tampering; after a kill between the two, the same erasure, run again, exchanges it.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from resources.commits import CommitLog
+from resources.files import sync_path
 from resources.side_chain import SideChain
 from resources.table_files import StoredFile
 
 _COLUMNS = {"table_name": "TEXT", "path": "TEXT", "size": "INTEGER", "sha256": "TEXT", "reason": "TEXT"}
+
+Replacing = Callable[[Path, Path], None]
+"""Told of a file of a table, and of the file that is about to take its place."""
+
+
+def exchange(file: Path, replacement: Path, replacing: Replacing) -> None:
+    """Puts `replacement`, on the same file system, in the place of `file`, after `replacing` was told; durable."""
+    sync_path(replacement)
+    replacing(file, replacement)
+    os.replace(replacement, file)
+    sync_path(file.parent)
 
 
 def record_rewritten(log: CommitLog, table: str, file: StoredFile, reason: str) -> None:

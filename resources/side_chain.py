@@ -5,11 +5,10 @@ was erased from a file. A record also carries the hash of the commit made last, 
 """
 
 import datetime
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from resources.chained import chained_hash, first_unchained
 from resources.commits import CommitLog
 
 _CHAINED = ("last_commit_hash", "recorded_at", "previous_hash", "hash")
@@ -43,7 +42,7 @@ class SideChain:
             for record in records:
                 sequence += 1
                 fields = (sequence, *(record[name] for name in self._own), newest[0], now, previous)
-                previous = _hash(fields)
+                previous = chained_hash(fields)
                 connection.execute(f"INSERT INTO {self._name} VALUES ({places})", (*fields, previous))
 
     def records(self) -> list[dict[str, Any]]:
@@ -58,22 +57,14 @@ class SideChain:
     def problem(self) -> str | None:
         """What is wrong with the chain of records; None if nothing."""
         commits = {commit.hash for table in self._log.tables() for commit in self._log.history(table)}
-        previous = ""
-        for place, record in enumerate(self.records(), start=1):
-            *fields, own = record.values()
-            if (
-                record["sequence"] != place
-                or record["previous_hash"] != previous
-                or own != _hash(tuple(fields))
-                or record["last_commit_hash"] not in commits
-            ):
-                return (
-                    f"row {place} of the table {self._name} does not follow from the row before it: "
-                    "a row was edited, added or removed"
-                )
-            previous = own
+        records = self.records()
+        place = first_unchained([tuple(record.values()) for record in records])
+        if place is None:
+            strays = (one["sequence"] for one in records if one["last_commit_hash"] not in commits)
+            place = next(strays, None)
+        if place is not None:
+            return (
+                f"row {place} of the table {self._name} does not follow from the row before it: "
+                "a row was edited, added or removed"
+            )
         return None
-
-
-def _hash(fields: tuple[object, ...]) -> str:
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode("ascii")).hexdigest()

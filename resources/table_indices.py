@@ -9,9 +9,10 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from resources import lance_folder
+from resources.table_refs import Record
 from resources.time_limit import within_time
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ LEAST_ROWS = 50_000
 REBUILT_SHARE = 8
 """An index is made anew once the rows beside it are one in so many: appends in small parts stay cheap."""
 
+INVERTED = "INVERTED"
+"""Lance's name for an index of words."""
+
 # Words as they stand, in any language, so that a text is found by each of its words.
 _WORDS = {
     "base_tokenizer": "simple",
@@ -32,20 +36,8 @@ _WORDS = {
 }
 
 
-class Indexed(Protocol):
-    """What a table's declaration says of its indices."""
-
-    @property
-    def indexed(self) -> tuple[str, ...]:
-        """Columns that rows are looked up by."""
-
-    @property
-    def searched(self) -> tuple[str, ...]:
-        """Columns of text that is searched by its words; a dot leads into the structs of a list."""
-
-
 def make_indices(
-    dataset: "LanceDataset", folder: Path, record: Indexed, fence: Callable[[], None]
+    dataset: "LanceDataset", folder: Path, record: Record, fence: Callable[[], None]
 ) -> "LanceDataset":
     """The version of `dataset`, or a new one of the same rows with the indices that `record` declares.
 
@@ -57,7 +49,7 @@ def make_indices(
     from lance.dataset import Transaction
 
     wanted: list[tuple[str, str, dict[str, Any]]] = [(column, "BTREE", {}) for column in record.indexed]
-    wanted += [(column, "INVERTED", _WORDS) for column in record.searched]
+    wanted += [(column, INVERTED, _WORDS) for column in record.searched]
     present = {one.name: one for one in dataset.describe_indices()} if wanted else {}
     rows = dataset.count_rows() if wanted else 0
     due = [one for one in wanted if _due(present.get(_name(one[0])), rows)]
@@ -81,6 +73,14 @@ def is_searched(dataset: "LanceDataset", column: str) -> bool:
     return any(one.name == _name(column) for one in dataset.describe_indices())
 
 
+def build_words(dataset: "LanceDataset", fragments: Sequence[int], column: str) -> Any:
+    """A new index of the words of `column` in these fragments, its files written, in no version yet.
+
+    One worker makes it: of no more parts, and so of no other files, than several made of the same rows.
+    """
+    return _build(dataset, fragments, column, INVERTED, {**_WORDS, "num_workers": 1})
+
+
 def _name(column: str) -> str:
     return column.replace(".", "_")
 
@@ -97,7 +97,7 @@ def _build(
         column, kind, name=_name(column), replace=True, fragment_ids=list(fragments), **settings
     )
     # Without this step an inverted index lacks the files by which it is read.
-    return dataset.merge_existing_index_segments([made]) if kind == "INVERTED" else made
+    return dataset.merge_existing_index_segments([made]) if kind == INVERTED else made
 
 
 def _segments(present: Any) -> Iterator[Any]:

@@ -20,7 +20,8 @@ from resources.merkle import merkle_root
 from resources.rewritten import files_now
 from resources.row_hashes import ROW_HASH, hash_rows, hash_values
 from resources.table_files import changed_files
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import escape_terminal
 
 NAMED = 5

@@ -10,9 +10,8 @@ Readers open the version they were given, never "the newest".
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
@@ -26,6 +25,7 @@ from resources.row_hashes import ROW_HASH
 from resources.staging import stage_stream, stage_upsert
 from resources.table_files import files_of
 from resources.table_indices import make_indices
+from resources.table_refs import Provenance, Record, TableRef
 from resources.text import check_name
 from resources.time_limit import within_time
 
@@ -33,69 +33,6 @@ if TYPE_CHECKING:
     from lance import LanceDataset
 
 Mode = Literal["overwrite", "append", "upsert"]
-
-
-class Record(Protocol):
-    """A table's declaration: its name, the column that identifies a row, its schema."""
-
-    @property
-    def table(self) -> str:
-        """The table's name."""
-
-    @property
-    def key(self) -> str:
-        """The column that identifies a row."""
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-
-    @property
-    def indexed(self) -> tuple[str, ...]:
-        """Columns that rows are looked up by."""
-
-    @property
-    def searched(self) -> tuple[str, ...]:
-        """Columns of text that is searched by its words."""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Who writes: run id, asset key, and a key that is equal for equal work and for nothing else.
-
-    `data_version` gives the data version that Dagster will show for the digest of what was written.
-    """
-
-    run_id: str
-    asset_key: str
-    idempotency_key: str
-    data_version: Callable[[str], str] | None = None
-
-
-@dataclass(frozen=True)
-class TableRef:
-    """The address of one version of a table, the Merkle root over its rows as `digest`, and its number of rows."""
-
-    table: str
-    version: int
-    digest: str
-    rows: int
-    tag: str
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "TableRef":
-        """The reverse of `to_json`."""
-        return cls(
-            check_name(value["table"], "Table"),
-            int(value["version"]),
-            str(value["digest"]),
-            int(value["rows"]),
-            str(value["tag"]),
-        )
 
 
 def _ref(commit: Commit) -> TableRef:
@@ -230,7 +167,7 @@ class LanceTables:
 
     def locked(self, table: str) -> contextlib.AbstractContextManager[None]:
         """While this lasts, nobody else writes the table."""
-        return exclusive_lock(self.root / ".locks" / f"{check_name(table, 'Table')}.lock", self._lock_timeout)
+        return exclusive_lock(self.lock(table), self._lock_timeout)
 
     def check(self) -> list[Finding]:
         """Look for damage without changing anything. Empty where all is well."""

@@ -10,12 +10,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from assets.diversity.config import DiversityConfig, RowVectors
+from assets.identity import RowsDigest
 from assets.materialization import OWNER, Stage, begin
 from assets.presentation import COLOURS, column_schema, plot, preview, table
-from assets.records import DIVERSITY_CLUSTERS, RowsDigest
+from assets.records import DIVERSITY_CLUSTERS
 from assets.retries import tried_again
 from resources.definitions import LanguageModelSetting, Storage
-from resources.tables import TableRef
+from resources.table_refs import TableRef
 
 if TYPE_CHECKING:
     from assets.diversity.merged import MergedRows

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from assets.embeddings.config import EmbeddingsConfig
+from assets.identity import digest
 from assets.instructions.erasures import erased_rows
 from assets.materialization import OWNER, Stage, begin
 from assets.presentation import column_schema, plot
-from assets.records import Record, digest, embeddings_record
+from assets.records import Record, embeddings_record
 from assets.retries import tried_again
 from resources.definitions import EmbedderSetting, Storage
-from resources.tables import TableRef
+from resources.table_refs import TableRef
 
 if TYPE_CHECKING:
     from resources.embedder import SentenceEmbedder

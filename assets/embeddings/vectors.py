@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 
 def vectors_of(tables: LanceTables, ref: TableRef, ids: Sequence[str]) -> npt.NDArray[np.float32]:

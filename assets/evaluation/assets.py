@@ -16,10 +16,11 @@ from assets.evaluation.leaderboard import BASE
 from assets.evaluation.scores import Scored, as_question, benchmark_rows, mlflow_metrics, split_rows
 from assets.evaluation.shown import mlflow_tables, shown_scores
 from assets.finetuning.rows import read_recipes
+from assets.identity import rows_digest
 from assets.materialization import OWNER, Stage, begin
 from assets.materialized import follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
-from assets.records import EVALUATION_ANSWERS, EVALUATIONS, rows_digest
+from assets.records import EVALUATION_ANSWERS, EVALUATIONS
 from assets.retries import tried_again
 from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
 from resources.errors import SultanaError

@@ -11,11 +11,12 @@ from assets.evaluation.config import LeaderboardConfig
 from assets.evaluation.leaderboard import BASE, as_rows, standings, verdict
 from assets.evaluation.paired import BenchmarkStanding, Marks, benchmark_standings, marks_of
 from assets.evaluation.shown import quoted_metrics
+from assets.identity import digest
 from assets.materialization import OWNER, Stage, begin
 from assets.materialized import Materialized, materializations
 from assets.partitions import materialized_partitions
 from assets.presentation import COLOURS, plot, table
-from assets.records import EVALUATION_ANSWERS, SPLITS, digest
+from assets.records import EVALUATION_ANSWERS, SPLITS
 from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.tables import LanceTables

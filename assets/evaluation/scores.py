@@ -14,8 +14,8 @@ import numpy as np
 
 from assets.evaluation.benchmarks.answers import Answer, Score
 from assets.evaluation.benchmarks.questions import Question
+from assets.identity import ID_LENGTH, digest
 from assets.instructions.text import conversation_text
-from assets.records import ID_LENGTH, digest
 
 if TYPE_CHECKING:
     from assets.evaluation.harness import AccuracyReport

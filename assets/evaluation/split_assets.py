@@ -8,13 +8,14 @@ import pyarrow as pa
 
 from assets.evaluation.config import BenchmarkSplitsConfig
 from assets.evaluation.splits import make_splits, share_by_hash
+from assets.identity import rows_digest
 from assets.instructions.config import Source
 from assets.instructions.examples import ExampleProblem, read_examples
 from assets.instructions.raw import SourceSpec, source_fingerprint
 from assets.instructions.starter_files import starter_files
 from assets.materialization import OWNER, begin
 from assets.presentation import bars, column_schema, preview, table
-from assets.records import BENCHMARK_SPLITS, SPLITS, rows_digest
+from assets.records import BENCHMARK_SPLITS, SPLITS
 from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.errors import SultanaError

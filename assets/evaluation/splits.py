@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assets.identity import digest, example_id
 from assets.instructions.contamination import contaminated
 from assets.instructions.text import benchmark_texts, conversation_text
-from assets.records import digest, example_id
 
 PRIORITY = ("test", "early_stopping", "reward")
 

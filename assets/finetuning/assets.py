@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -11,19 +10,16 @@ from assets.finetuning.curves import loss_plot, summary, tracked_metrics, tracke
 from assets.finetuning.encoding import ChatEncoder
 from assets.finetuning.soundness import recorded_losses
 from assets.finetuning.training_run import TrainedFrom, train_from_ledger
+from assets.identity import ID_LENGTH, digest
 from assets.materialization import OWNER, Stage, begin, environment, installed_packages
 from assets.materialized import Materialized, follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.presentation import plot, png, table
-from assets.records import ID_LENGTH, digest
 from assets.retries import tried_again
 from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
 from resources.files import folder_manifest
 from resources.model_flavor import write_flavor
 from resources.tracking import CANDIDATE, InputTable
-
-if TYPE_CHECKING:
-    from assets.finetuning.training_row import StepMetrics
 
 CODE_VERSION = "2"
 
@@ -74,11 +70,6 @@ def checkpoint(
     curriculum_id = sources["curriculum"].record["facts"]["curriculum_id"]
     folder = storage.path("checkpoints", stage.inputs_digest[:32])
     with stage.progress("training", None, "steps") as progress:
-
-        def on_step(metrics: "StepMetrics", steps: int) -> None:
-            progress.total = steps
-            progress.to(metrics.step + 1)
-
         trained = train_from_ledger(
             TrainedFrom(
                 stage.tables,
@@ -93,7 +84,7 @@ def checkpoint(
             model,
             stage.settings["seed"],
             folder,
-            on_step,
+            progress,
         )
     result, reward, files = trained.result, trained.reward, trained.weights
     weights_manifest = folder_manifest(files)

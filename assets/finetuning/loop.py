@@ -19,7 +19,7 @@ from assets.finetuning.checkpoints import Checkpoint, CheckpointFolder
 from assets.finetuning.devices import from_first, process_number
 from assets.finetuning.trainer import TrainingSession
 from assets.finetuning.training_row import StepMetrics, TrainingRow
-from assets.records import digest
+from assets.identity import digest
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
 

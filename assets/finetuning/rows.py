@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from assets.interpolation.recipes import Recipe
 from assets.ledger import read_curriculum
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 if TYPE_CHECKING:

@@ -39,9 +39,9 @@ from assets.finetuning.weights import (
     save_adapter,
     save_model,
 )
+from assets.identity import digest
 from assets.interpolation.alignment import AlignedRow, align
 from assets.interpolation.mixing import Batch, collate
-from assets.records import digest
 from resources.errors import SultanaError
 
 _SEED_SPAN = 2**31

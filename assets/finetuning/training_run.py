@@ -1,6 +1,5 @@
 """From a ledger to trained weights: what the asset `checkpoint` does, and what a replay does again."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,9 @@ from assets.finetuning.curves import MeasuredCurve
 from assets.finetuning.processes import train_in_processes
 from assets.finetuning.rows import read_batches
 from assets.finetuning.session import check_settings, training_config
-from resources.tables import LanceTables, TableRef
+from resources.progress import Progress
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 if TYPE_CHECKING:
     from assets.finetuning.loop import TrainingResult
@@ -51,9 +52,9 @@ def train_from_ledger(
     model: "LanguageModel",
     seed: int,
     folder: Path,
-    on_step: Callable[["StepMetrics", int], None],
+    progress: Progress,
 ) -> Trained:
-    """Trains in `folder`, from the newest whole state there on; `on_step` gets each step and the number of all.
+    """Trains in `folder`, from the newest whole state there on; `progress` is of steps.
 
     Raises SultanaError where a row or a setting cannot be trained with.
     """
@@ -95,8 +96,10 @@ def train_from_ledger(
         sharding=config.sharding.value,
     )
 
+    progress.total = len(batches)
+
     def stepped(metrics: "StepMetrics") -> None:
-        on_step(metrics, len(batches))
+        progress.to(metrics.step + 1)
 
     if config.processes == 1:
         result = run_job(job, model.load(), folder, stepped)

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from assets.identity import digest
 from assets.instructions.config import InstructionsConfig, RawInstructionsConfig
 from assets.instructions.erasures import emptied
 from assets.instructions.raw import RawRow, ReadCounts, SourceSpec, read_sources, source_fingerprint
@@ -16,13 +17,7 @@ from assets.instructions.sort import sort_rows
 from assets.instructions.starter_files import starter_files
 from assets.materialization import OWNER, begin
 from assets.presentation import bars, column_schema, preview, table
-from assets.records import (
-    DROPPED_INSTRUCTIONS,
-    INSTRUCTIONS,
-    QUARANTINE,
-    RAW_INSTRUCTIONS,
-    digest,
-)
+from assets.records import DROPPED_INSTRUCTIONS, INSTRUCTIONS, QUARANTINE, RAW_INSTRUCTIONS
 from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.errors import SultanaError

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from assets.identity import digest
 from assets.instructions.hub import HUB_PREFIX, hub_state
 from assets.instructions.raw import source_fingerprint
 from assets.instructions.sources import is_remote, local_files, remote_state
 from assets.instructions.specs import SourceSpec
-from assets.records import digest
 from resources.files import file_states
 
 UNVERSIONED_SECONDS = 3600

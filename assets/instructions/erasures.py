@@ -1,7 +1,8 @@
 """Erasure: what a retraction removes besides, from which rows of which tables, and the record of it.
 
-Ids, decisions, origins and stored hashes of rows stay; text, vectors and states go. What was erased is recorded row
-by row before it is erased, so that whoever verifies a table knows which rows no longer hold what was hashed.
+Ids, decisions, origins and stored hashes of rows stay; text, its words in indices, vectors and states go. What was
+erased is recorded row by row before it is erased, so that whoever verifies a table knows which rows no longer hold
+what was hashed.
 """
 
 import getpass
@@ -12,19 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from assets.identity import ID_LENGTH, digest, rows_digest
 from assets.instructions.retractions import Standing
-from assets.records import (
-    ERASURES,
-    ID_LENGTH,
-    INSTRUCTIONS,
-    QUARANTINE,
-    RAW_INSTRUCTIONS,
-    digest,
-    rows_digest,
-)
+from assets.records import ERASURES, INSTRUCTIONS, QUARANTINE, RAW_INSTRUCTIONS
 from resources.lance_erasure import stored_rows
 from resources.table_erasure import erase_content
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 from resources.text import escape_terminal, sql_quote
 
 CONTENT: Mapping[str, tuple[str, ...]] = {

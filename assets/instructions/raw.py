@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from assets.identity import digest, instruction_id, origin_id
 from assets.instructions.fields import number_of
 from assets.instructions.reader import read_rows
 from assets.instructions.rows import Limits, ParsedRow, RowProblem, escape_bytes
 from assets.instructions.shapes import Conversation, to_conversation
 from assets.instructions.sources import SourceFile, resolve, shown_uri
 from assets.instructions.specs import FileCounts, ReadCounts, SourceSpec
-from assets.records import RAW_INSTRUCTIONS, digest, instruction_id, origin_id
+from assets.records import RAW_INSTRUCTIONS
 from resources.errors import SultanaError
 from resources.text import escape_terminal
 

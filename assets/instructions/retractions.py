@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from assets.records import ID_LENGTH, RETRACTIONS, digest
-from resources.tables import LanceTables, TableRef
+from assets.identity import digest
+from assets.records import RETRACTIONS
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 Kind = Literal["row", "source", "licence", "file"]
 RETRACT, LIFT = "retract", "lift"
@@ -131,11 +133,6 @@ class Standing:
 def _licence(name: str | None) -> str:
     """Identifiers of licences have no case."""
     return (name or "").strip().casefold()
-
-
-def decision_id(before: str | None, document: Mapping[str, Any]) -> str:
-    """The id of a decision: a hash of what was decided and of the id of the decision before it."""
-    return digest([before, dict(document)])[:ID_LENGTH]
 
 
 def read_decisions(tables: LanceTables, ref: TableRef | None = None) -> list[dict[str, Any]]:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assets.identity import instruction_id
 from assets.instructions.contamination import contaminated
 from assets.instructions.duplicates import near_duplicates
 from assets.instructions.retractions import REASON as RETRACTED
 from assets.instructions.retractions import Standing
 from assets.instructions.text import benchmark_texts, conversation_text
 from assets.instructions.validate import normalise, problem_in
-from assets.records import instruction_id
 from resources.progress import Progress
 from resources.text import escape_terminal
 

@@ -23,8 +23,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+from assets.identity import canonical_text
 from assets.instructions.rows import Limits
-from assets.records import ROLES, canonical_text
+from assets.records import ROLES
 
 SPECIAL_TOKENS: dict[str, str] = {
     # <|im_start|>, <|endoftext|>, <|eot_id|>, <|user|>, <｜begin▁of▁sentence｜> ...

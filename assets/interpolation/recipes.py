@@ -27,9 +27,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from assets.identity import recipe_id
 from assets.instructions.shingles import mix
 from assets.interpolation.alignment import ALIGNMENTS, RESPONSE_BORDER
-from assets.records import INTERPOLATED_INSTRUCTIONS, recipe_id
+from assets.records import INTERPOLATED_INSTRUCTIONS
 from resources.errors import SultanaError
 
 EMBEDDING_LAYER = 0

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from resources.errors import SultanaError
-from resources.tables import TableRef
+from resources.table_refs import TableRef
 
 FORMAT = "sultana.lineage/2"
 MANIFEST_TAG = "sultana.lineage_manifest_sha256"

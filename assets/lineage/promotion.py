@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from assets.records import ID_LENGTH, PROMOTIONS, digest
+from assets.records import PROMOTIONS
 from resources.errors import SultanaError
 from resources.tables import LanceTables
 from resources.text import sql_quote
@@ -146,11 +146,6 @@ def in_words(comparison: Comparison) -> str:
     )
 
 
-def decision_id(after: Decision | None, document: Mapping[str, Any]) -> str:
-    """The id of a decision: a hash of what was decided, on what grounds, and of the decision before it."""
-    return digest([None if after is None else after.promotion_id, dict(document)])[:ID_LENGTH]
-
-
 def standing_promotions(history: Iterable[Decision]) -> list[Decision]:
     """The promotions that were not taken back, in order; the last one is that of the champion.
 
@@ -179,7 +174,9 @@ def read_history(tables: LanceTables, name: str) -> list[Decision]:
     if ref is None:
         return []
     rows = tables.read(ref, filter=f"model = {sql_quote(name)}").to_pylist()
-    return [
-        Decision(row["promotion_id"], row["action"], row["version"], row["previous_version"])
-        for row in sorted(rows, key=lambda row: row["sequence"])
-    ]
+    return [decision_of(row) for row in sorted(rows, key=lambda row: int(row["sequence"]))]
+
+
+def decision_of(row: Mapping[str, Any]) -> Decision:
+    """A row of PROMOTIONS."""
+    return Decision(row["promotion_id"], row["action"], row["version"], row["previous_version"])

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from resources.errors import SultanaError
 from resources.merkle import MerkleTree, merkle_tree
 from resources.row_hashes import hash_values
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 PROOF_FORMAT = "sultana.proof/1"

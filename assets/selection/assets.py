@@ -11,11 +11,12 @@ import dagster as dg
 from assets.embeddings.vectors import vectors_of
 from assets.finetuning.rows import EncodedRows
 from assets.finetuning.session import training_config
+from assets.identity import digest, rows_digest
 from assets.ledger import curriculum_id, curriculum_table
 from assets.materialization import OWNER, Stage, begin
 from assets.materialized import follow
 from assets.partitions import EXPERIMENTS, method_of, strategy_and_seed
-from assets.records import CURRICULUM, digest, rows_digest
+from assets.records import CURRICULUM
 from assets.retries import tried_again
 from assets.selection.auxiliary import FeatureStore
 from assets.selection.config import CurriculumConfig

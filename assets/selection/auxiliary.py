@@ -16,10 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from assets.identity import ID_LENGTH, digest
 from assets.instructions.erasures import erased_rows
-from assets.records import ID_LENGTH, auxiliary_record, digest
+from assets.records import auxiliary_record
 from resources.errors import SultanaError
-from resources.tables import LanceTables, Provenance
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from assets.finetuning.checkpoints import CheckpointFolder
+from assets.identity import digest
 from assets.ledger import Selection, strategy_sha256
-from assets.records import digest
 from assets.selection.pool import selection
 from assets.selection.reward_gradient import reward_gradient
 from assets.selection.strategy import Chosen

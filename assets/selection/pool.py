@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from assets.identity import digest
 from assets.ledger import Entry, Selection
-from assets.records import KINDS, digest
+from assets.records import KINDS
 from resources.errors import SultanaError
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assets.records import digest
+from assets.identity import digest
 from resources.errors import SultanaError
 
 if TYPE_CHECKING:

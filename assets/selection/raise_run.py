@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from assets.records import digest
+from assets.identity import digest
 from assets.selection.raise_policy.config import RaiseConfig
 from assets.selection.raise_policy.reward_subset import reward_subset, sampling_error
 from resources.errors import SultanaError

@@ -5,7 +5,8 @@ from typing import Any
 
 from assets.finetuning.rows import EncodedRows, encode_rows, read_recipes
 from assets.selection.pool import Pool, candidates
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 NO_TASK = "no task"
 

@@ -22,8 +22,9 @@ from assets.lineage.training_set import training_set
 from assets.selection.realised import FACT, measured_losses
 from resources.files import sha256_file
 from resources.memory import peak_mebibytes, restart_peak
+from resources.table_refs import TableRef
 from resources.table_verification import verify_version
-from resources.tables import LanceTables, TableRef
+from resources.tables import LanceTables
 from tests.benchmarks.audit_tables import STEP_ROWS, ids
 
 

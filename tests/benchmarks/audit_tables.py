@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from assets.identity import ID_LENGTH, digest
 from assets.records import (
     CURRICULUM,
     DROPPED_INSTRUCTIONS,
-    ID_LENGTH,
     INSTRUCTIONS,
     INTERPOLATED_INSTRUCTIONS,
     MESSAGE,
@@ -19,9 +19,9 @@ from assets.records import (
     RAW_INSTRUCTIONS,
     SCORE,
     Record,
-    digest,
 )
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 BATCH = 65_536
 STEP_ROWS = 64

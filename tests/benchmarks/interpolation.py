@@ -26,7 +26,8 @@ def recipes(folder: Path, runs: int, rows: int) -> dict[str, Any]:
     from assets.interpolation.mixing import collate, mixed_embeddings
     from assets.interpolation.recipes import draw_recipes
     from assets.records import INTERPOLATED_INSTRUCTIONS
-    from resources.tables import LanceTables, Provenance
+    from resources.table_refs import Provenance
+    from resources.tables import LanceTables
 
     count = rows or RECIPES
     encoded, model = _encoded(folder, 4000)
@@ -133,7 +134,7 @@ def _encoded(folder: Path, rows: int) -> tuple[list[Any], Any]:
     import torch
 
     from assets.finetuning.encoding import ChatEncoder
-    from assets.records import instruction_id
+    from assets.identity import instruction_id
     from resources.language_model import LanguageModel
 
     torch.set_num_threads(1)

@@ -7,17 +7,13 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from assets.identity import digest
 from assets.materialized import LINEAGE, Materialized, materializations
-from assets.records import (
-    INSTRUCTIONS,
-    Record,
-    digest,
-    embeddings_record,
-)
+from assets.records import INSTRUCTIONS, Record, embeddings_record
 from orchestration.checks import CHECKS
 from orchestration.definitions import defs
 from resources.definitions import Storage
-from resources.tables import Provenance
+from resources.table_refs import Provenance
 
 FINGERPRINT = "ab" * 32
 VECTORS = embeddings_record(FINGERPRINT, 3)

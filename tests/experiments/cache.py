@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.records import digest
+from assets.identity import digest
 from resources.files import exclusive_lock, write_atomically
 
 Arrays = dict[str, NDArray[Any]]

@@ -100,11 +100,11 @@ def _run(given: argparse.Namespace, settings: Any, results: Any) -> None:
 
 def faulty_rows() -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Rows as a pool takes them, in the order of their ids, and the fault of each faulty one by row id."""
+    from assets.identity import instruction_id
     from assets.instructions.raw import read_sources
     from assets.instructions.specs import SourceSpec
     from assets.instructions.starter.corpus import write_starter
     from assets.instructions.validate import normalise, problem_in
-    from assets.records import instruction_id
 
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="sultana-experiment-") as folder:

@@ -27,7 +27,7 @@ from assets.diversity.clusters import cluster
 from assets.diversity.merged import merge
 from assets.embeddings.embed import text_to_embed
 from assets.finetuning.encoding import ChatEncoder, Encoded
-from assets.records import digest
+from assets.identity import digest
 from assets.selection.pool import Pool
 from resources.embedder import SentenceEmbedder
 from resources.files import sha256_file

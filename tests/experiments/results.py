@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assets.records import digest
+from assets.identity import digest
 
 Line = dict[str, Any]
 

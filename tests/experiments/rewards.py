@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from assets.records import digest
+from assets.identity import digest
 from tests.experiments.benchmarks import (
     STARTER,
     Question,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.finetuning.encoding import ChatEncoder, EncodingRefused, encode
-from assets.records import canonical_text
+from assets.identity import canonical_text
 from resources.errors import SultanaError
 from resources.language_model import LanguageModel
 

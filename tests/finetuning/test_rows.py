@@ -11,21 +11,15 @@ import pytest
 
 from assets.finetuning.rows import encode_rows, read_batches, read_recipes
 from assets.finetuning.training_row import TrainingRow
+from assets.identity import recipe_id, rows_digest
 from assets.interpolation.alignment import ALIGNMENTS, align
 from assets.interpolation.recipes import Recipe
 from assets.ledger import Entry, Selection, curriculum_table
-from assets.records import (
-    CURRICULUM,
-    INSTRUCTIONS,
-    INTERPOLATED_INSTRUCTIONS,
-    KINDS,
-    Record,
-    recipe_id,
-    rows_digest,
-)
+from assets.records import CURRICULUM, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS, KINDS, Record
 from resources.errors import SultanaError
 from resources.language_model import LanguageModel
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 CONVERSATIONS: dict[str, list[dict[str, str]]] = {
     "a": [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from assets.identity import digest
 from assets.instructions.changes import UNVERSIONED_SECONDS, content, look
 from assets.instructions.raw import SourceSpec, source_fingerprint
-from assets.records import digest
 from resources.errors import SultanaError
 from tests.orchestration.servers import http_server
 

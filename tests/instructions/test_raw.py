@@ -7,6 +7,7 @@ import orjson
 import pyarrow as pa
 import pytest
 
+from assets.identity import instruction_id
 from assets.instructions.examples import ExampleProblem, read_examples
 from assets.instructions.raw import (
     RawRow,
@@ -17,7 +18,7 @@ from assets.instructions.raw import (
     read_sources_in_batches,
     source_fingerprint,
 )
-from assets.records import RAW_INSTRUCTIONS, instruction_id
+from assets.records import RAW_INSTRUCTIONS
 from resources.errors import SultanaError
 
 

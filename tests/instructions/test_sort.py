@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from assets.identity import example_id
 from assets.instructions.examples import read_examples
 from assets.instructions.raw import SourceSpec, read_sources
 from assets.instructions.retractions import Retraction, Standing
 from assets.instructions.sort import Sorted, sort_rows
 from assets.instructions.starter.corpus import write_starter
-from assets.records import example_id
 from resources.progress import Progress
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from assets.identity import example_id, instruction_id
 from assets.instructions.raw import read_source
 from assets.instructions.specs import SourceSpec
 from assets.instructions.starter.corpus import StarterFiles, starter_paths, write_starter
 from assets.instructions.starter.faults import FAULTS, SHARES, fault_counts, similarity
 from assets.instructions.starter.rows import LICENCE, Check, verify
 from assets.instructions.starter.tasks import TASKS
-from assets.records import SPLITS, example_id, instruction_id
+from assets.records import SPLITS
 from resources.errors import SultanaError
 
 ROWS = 4800

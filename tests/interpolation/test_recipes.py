@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assets.identity import recipe_id
 from assets.interpolation.recipes import draw_recipes
 from assets.interpolation.tasks import assign_tasks
-from assets.records import INTERPOLATED_INSTRUCTIONS, Record, recipe_id
+from assets.records import INTERPOLATED_INSTRUCTIONS, Record
 from resources.errors import SultanaError
-from resources.tables import LanceTables, Provenance
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 
 IDS = [f"{number * 2654435761 % 2**32:032x}" for number in range(200)]
 TASKS = [f"task{min(number % 7, number % 5)}" for number in range(199)] + ["alone"]

@@ -6,10 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from assets.identity import digest
 from assets.ledger import Entry, Selection, curriculum_table
 from assets.lineage.audit.backward import Backward
-from assets.records import CURRICULUM, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS, digest
-from resources.tables import LanceTables, Provenance, Record, TableRef
+from assets.records import CURRICULUM, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS
+from resources.table_refs import Provenance, Record, TableRef
+from resources.tables import LanceTables
 
 STEPS, BATCH = 30, 8
 IDENTITY = "a" * 32

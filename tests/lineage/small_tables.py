@@ -10,7 +10,8 @@ from assets.lineage.exports.curated import Curated, Sources
 from assets.lineage.exports.folder import Counts, Description
 from assets.lineage.exports.layout import PARTS
 from assets.records import CURRICULUM, DIVERSITY_CLUSTERS, INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS
-from resources.tables import LanceTables, Provenance, Record, TableRef
+from resources.table_refs import Provenance, Record, TableRef
+from resources.tables import LanceTables
 
 HOSTILE = "<img src=x onerror=alert(1)>|[x](javascript:y)\n# `h`"
 CURRICULUM_ID = "c" * 32

@@ -22,7 +22,8 @@ from assets.records import CURRICULUM, DIVERSITY_CLUSTERS, EVALUATIONS, INSTRUCT
 from resources import commits
 from resources.row_hashes import HASH_FIELD, ROW_HASH, hash_rows
 from resources.table_files import StoredFile, files_digest, stored_file
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 Generator = np.random.Generator
 Words = tuple[str, ...]

@@ -17,7 +17,7 @@ from assets.lineage.audit.rows_file import write_rows_file
 from assets.records import INSTRUCTIONS
 from assets.selection.reading import NO_TASK
 from resources.errors import SultanaError
-from resources.tables import Provenance
+from resources.table_refs import Provenance
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from assets.records import INSTRUCTIONS, INTERPOLATED_INSTRUCTIONS
 from assets.selection.reading import NO_TASK
 from assets.selection.realised import FACT, gains_of_steps, measured_losses
 from resources.errors import SultanaError
-from resources.tables import Record
+from resources.table_refs import Record
 
 
 def counted(world: World) -> dict[str, Any]:

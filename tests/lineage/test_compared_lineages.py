@@ -14,15 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from assets.identity import digest
 from assets.ledger import curriculum_table, read_curriculum
 from assets.lineage.difference.differing import DIFFERING_ROW
 from assets.materialized import LINEAGE, Materialized, follow, materializations, require
-from assets.records import CURRICULUM, INSTRUCTIONS, digest
+from assets.records import CURRICULUM, INSTRUCTIONS
 from orchestration.comparison_shown import show_comparison
 from orchestration.instance import open_instance
 from orchestration.lineage_compared import LineageComparison, compare_lineages
 from resources.definitions import Storage
-from resources.tables import LanceTables, Provenance, Record, TableRef
+from resources.table_refs import Provenance, Record, TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 

@@ -125,7 +125,7 @@ def test_a_part_without_rows_is_absent(small: Small, tmp_path: Path) -> None:
 
     from assets.lineage.exports.curated import Curated
     from assets.records import DIVERSITY_CLUSTERS
-    from resources.tables import Provenance
+    from resources.table_refs import Provenance
 
     clusters = small.tables.read(small.sources.clusters)
     originals: pa.Table = clusters.filter(pc.equal(clusters["kind"], "original"))

@@ -21,7 +21,8 @@ from orchestration.tracing import trace
 from resources.definitions import Storage
 from resources.errors import SultanaError
 from resources.table_cleanup import data_files
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from assets.evaluation.split_assets import benchmark_splits
 from assets.instructions.assets import instructions, raw_instructions
+from assets.instructions.retraction_assets import retractions
 from assets.lineage.exports.openlineage_events import event_lines
 from assets.materialized import materializations
 from orchestration.lineage_events import announced, made_for_events
@@ -20,8 +21,10 @@ from resources.definitions import Storage
 from resources.errors import SultanaError
 from resources.lineage_transport import emit, is_configured
 
-ASSETS = (raw_instructions, benchmark_splits, instructions)
-MADE = ("raw_instructions", "benchmark_splits", "instructions", "quarantine", "dropped_instructions")
+CONFIGURED = (raw_instructions, benchmark_splits)
+ASSETS = (*CONFIGURED, retractions, instructions)
+SORTED = ("instructions", "quarantine", "dropped_instructions")
+MADE = ("raw_instructions", "benchmark_splits", "retractions", *SORTED)
 STARTER = {"config": {"starter": {"rows": 200}}}
 
 
@@ -80,7 +83,7 @@ def materialize(
         announced(chosen),
         instance=instance,
         resources={"storage": Storage(folder=str(folder))},
-        run_config={"ops": {one.op.name: STARTER for one in chosen if one is not instructions}},
+        run_config={"ops": {one.op.name: STARTER for one in chosen if one in CONFIGURED}},
     )
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from assets.lineage.promotion import Decision, PromotionRule, compare, decision_id, in_words, standing
+from assets.identity import decision_id
+from assets.lineage.promotion import Decision, PromotionRule, compare, in_words, standing
 from resources.errors import SultanaError
 
 
@@ -104,7 +105,7 @@ def test_roll_backs_take_promotions_back_one_by_one() -> None:
 def test_a_decision_is_chained_to_the_one_before() -> None:
     first = Decision(decision_id(None, {"version": 1}), "promote", 1, None)
     assert decision_id(None, {"version": 1}) == first.promotion_id
-    assert decision_id(first, {"version": 1}) != first.promotion_id
+    assert decision_id(first.promotion_id, {"version": 1}) != first.promotion_id
 
 
 def test_a_withdrawal_goes_back_to_the_promotion_of_its_version_or_to_none() -> None:

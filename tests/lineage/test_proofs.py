@@ -13,13 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from small_tables import CURRICULUM_ID, Small
 
+from assets.identity import instruction_id
 from assets.lineage import check_proof
 from assets.lineage.manifest import manifest_bytes, manifest_sha256, read_manifest
 from assets.lineage.signing import sign, signature_problem
 from assets.lineage.training_set import TrainingSet, training_set
-from assets.records import INTERPOLATED_INSTRUCTIONS, instruction_id
+from assets.records import INTERPOLATED_INSTRUCTIONS
 from resources.errors import SultanaError
-from resources.tables import Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
 
 KEY = "11" * 32
 

@@ -23,7 +23,7 @@ from orchestration.chains import DAGSTER, MLFLOW
 from orchestration.promotion import promote
 from orchestration.run import Request, run_request
 from resources.errors import SultanaError
-from resources.tables import TableRef
+from resources.table_refs import TableRef
 from resources.tracking import Tracking
 
 TAMPERINGS = int(os.environ.get("SULTANA_TAMPERINGS", "120"))

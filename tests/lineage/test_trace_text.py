@@ -19,7 +19,8 @@ from orchestration.trace_shown import show_trace
 from orchestration.tracing import trace
 from resources import table_indices
 from resources.errors import SultanaError
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 
 @pytest.fixture

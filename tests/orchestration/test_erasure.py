@@ -21,7 +21,8 @@ from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from orchestration.tracing import trace
 from resources.definitions import Storage
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from tests.orchestration.deployment import Deployment
 
 SECRET = "Quimperlé's zebra hides 4711 blue marzipan ovens."

@@ -115,7 +115,7 @@ def test_a_manifest_names_every_upstream_version(finished: Any) -> None:
         "retractions",
     }
     tables = Storage(folder=str(folder)).tables()
-    from resources.tables import TableRef
+    from resources.table_refs import TableRef
 
     for ref in manifest["tables"].values():
         assert tables.read(TableRef.from_json(ref)).num_rows > 0

@@ -11,8 +11,9 @@ from assets.records import INSTRUCTIONS, RAW_INSTRUCTIONS, embeddings_record
 from resources.errors import SultanaError
 from resources.lance_erasure import data_files, erase_rows, stored_rows
 from resources.table_erasure import erase_content
+from resources.table_refs import Provenance, Record, TableRef
 from resources.table_verification import verify_version
-from resources.tables import LanceTables, Provenance, Record, TableRef
+from resources.tables import LanceTables
 
 SECRET = "The zebra of Quimperlé eats blue marzipan at midnight."
 

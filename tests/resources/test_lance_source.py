@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from assets.records import INSTRUCTIONS
-from resources.tables import LanceTables, Provenance
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 from resources.tracking import InputTable, Tracking
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,8 @@ from resources import lance_folder, table_cleanup
 from resources.errors import SultanaError
 from resources.reclaimed import reclaimed
 from resources.table_cleanup import NEWEST, YOUNG, Plan, bytes_of, no_writer, plan, remove
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 NUMBERS = Record(
     "numbers", "id", pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("v", pa.int64())])

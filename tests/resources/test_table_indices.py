@@ -7,7 +7,8 @@ import pytest
 from assets.records import Record
 from resources import lance_folder, table_indices
 from resources.errors import SultanaError
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 TEXTS = Record(
     "texts",

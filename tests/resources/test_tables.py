@@ -9,7 +9,8 @@ import pytest
 from assets.records import CURRICULUM, INSTRUCTIONS, Record, embeddings_record
 from resources import staging
 from resources.errors import SultanaError
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 NUMBERS = Record(
     "numbers", "id", pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("v", pa.int64())])

@@ -14,7 +14,8 @@ import pytest
 from assets.records import Record
 from resources import lance_folder
 from resources.errors import SultanaError
-from resources.tables import LanceTables, Provenance, TableRef
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = Record(
@@ -44,8 +45,8 @@ def tables(tmp_path: Path) -> LanceTables:
 KILLED = """
 import os, signal, sys, pyarrow as pa
 from pathlib import Path
-from assets.records import Record, digest
-from resources import commits, files, lance_folder, staging, tables
+from assets.records import Record
+from resources import commits, files, lance_folder, staging, table_refs, tables
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 root, place, mode = sys.argv[1:]
@@ -62,7 +63,7 @@ fence = kill if place == "before the commit" else None
 schema = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("v", pa.int64())])
 tables.LanceTables(Path(root), fence).write(
     Record("numbers", "id", schema), pa.table({"id": ["b"], "v": [0]}, schema=schema), mode=mode,
-    provenance=tables.Provenance("run-1", "numbers", "2"))
+    provenance=table_refs.Provenance("run-1", "numbers", "2"))
 """
 
 

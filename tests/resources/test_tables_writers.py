@@ -8,15 +8,18 @@ from pathlib import Path
 import pyarrow as pa
 
 from assets.records import Record
-from resources.tables import LanceTables, Provenance
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 
 ROOT = Path(__file__).parents[2]
 
 UPSERTER = """
 import sys, pyarrow as pa
 from pathlib import Path
-from assets.records import Record, digest
-from resources.tables import LanceTables, Provenance
+from assets.identity import digest
+from assets.records import Record
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
 schema = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("v", pa.int64())])
 tables, me = LanceTables(Path(sys.argv[1])), sys.argv[2]
 for turn in range(8):

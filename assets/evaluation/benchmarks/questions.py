@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from assets.identity import ID_LENGTH, digest
 from assets.instructions.reader import read_rows
 from assets.instructions.sources import SourceFile
-from assets.records import ID_LENGTH, digest
 from resources.errors import SultanaError
 
 Row = Mapping[str, Any]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from assets.identity import example_id, instruction_id
 from assets.instructions.starter.composing import benchmark_row, training_row
 from assets.instructions.starter.drawing import Draw
 from assets.instructions.starter.faults import (
@@ -27,7 +28,6 @@ from assets.instructions.starter.faults import (
 from assets.instructions.starter.rows import LICENCE, Row, Task
 from assets.instructions.starter.tasks import TASKS
 from assets.instructions.starter.writing import CHAT_SHAPES, SHAPES, Place, to_json, written, written_split
-from assets.records import example_id, instruction_id
 from resources.errors import SultanaError
 
 SPLIT_SHARES = {"reward": 0.05, "early_stopping": 0.05, "test": 0.1}

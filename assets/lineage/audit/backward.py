@@ -21,7 +21,8 @@ from assets.lineage.audit.origins import Origins
 from assets.records import ORIGIN
 from assets.selection.reading import NO_TASK
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 MOST_USED = 10

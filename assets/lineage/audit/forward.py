@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assets.records import CURRICULUM, ID_LENGTH
+from assets.identity import ID_LENGTH
+from assets.records import CURRICULUM
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import escape_terminal, id_filter, sql_quote
 
 SHOWN_CHARACTERS = 300

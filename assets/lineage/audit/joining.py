@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 BATCH_ROWS = 65_536
 GATHERED_ROWS = 1 << 19

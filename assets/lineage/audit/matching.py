@@ -16,15 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.embeddings.embed import text_to_embed
+from assets.identity import canonical_text, instruction_id
 from assets.instructions.duplicates import SHINGLE_WORDS, compared
 from assets.instructions.rows import Limits, RowProblem
 from assets.instructions.shapes import to_conversation
 from assets.instructions.shingles import Vocabulary, shingles, words
 from assets.instructions.text import conversation_text
-from assets.records import canonical_text, instruction_id
 from resources.errors import SultanaError
 from resources.table_indices import is_searched
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 CANDIDATES = 256

@@ -11,22 +11,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets.identity import decision_id, digest, instruction_id, recipe_id, rows_digest
 from assets.instructions.erasures import erased_rows
 from assets.lineage.audit.backward import Backward
 from assets.lineage.manifest import Chain, table_of
-from assets.lineage.promotion import Decision, decision_id, standing
-from assets.records import (
-    CURRICULUM,
-    EVALUATIONS,
-    PROMOTIONS,
-    digest,
-    instruction_id,
-    recipe_id,
-    rows_digest,
-)
+from assets.lineage.promotion import Decision, decision_of, standing
+from assets.records import CURRICULUM, EVALUATIONS, PROMOTIONS
 from resources.errors import SultanaError
 from resources.findings import Finding
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter, sql_quote
 
 _AGAIN = "Restore Dagster's database from a backup, or materialize the asset and what follows it again"
@@ -140,7 +134,7 @@ def promotion_problems(tables: LanceTables, model: str, champion: int | None) ->
             "rule": json.loads(row["rule"]),
             "evidence": json.loads(row["evidence"]),
         }
-        before = history[-1] if history else None
+        before = history[-1].promotion_id if history else None
         if row["sequence"] != place or decision_id(before, document) != row["promotion_id"]:
             yield Finding(
                 f"promotions of {model}",
@@ -148,7 +142,7 @@ def promotion_problems(tables: LanceTables, model: str, champion: int | None) ->
                 _TABLES,
             )
             return
-        history.append(Decision(row["promotion_id"], row["action"], row["version"], row["previous_version"]))
+        history.append(decision_of(row))
     stands = standing(history)
     decided = stands.version if stands is not None else None
     if (history or champion is not None) and decided != champion:

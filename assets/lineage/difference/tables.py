@@ -29,7 +29,8 @@ from assets.records import (
     RAW_INSTRUCTIONS,
     embeddings_record,
 )
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 
 PART_ROWS = 1 << 20
 EXAMPLES = 5

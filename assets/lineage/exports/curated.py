@@ -17,7 +17,8 @@ from assets.ledger import read_curriculum
 from assets.lineage.exports.layout import NO_TEXT
 from assets.records import INTERPOLATED_INSTRUCTIONS, MESSAGE
 from resources.errors import SultanaError
-from resources.tables import LanceTables, TableRef
+from resources.table_refs import TableRef
+from resources.tables import LanceTables
 from resources.text import id_filter
 
 BATCH_ROWS = 4096

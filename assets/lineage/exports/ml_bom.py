@@ -21,10 +21,10 @@ from cyclonedx.spdx import fixup_id
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
+from assets.identity import digest
 from assets.lineage.audit.origins import NO_LICENCE
 from assets.lineage.exports.model_card import LIMITS
 from assets.lineage.exports.source_files import SourceFiles
-from assets.records import digest
 from resources.errors import SultanaError
 
 SPECIFICATION = SchemaVersion.V1_6

@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from assets.records import digest
+from assets.identity import digest
 from resources.errors import SultanaError
 
 VERSION = "5"

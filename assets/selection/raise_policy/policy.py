@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from assets.finetuning.checkpoints import CheckpointFolder
+from assets.identity import digest
 from assets.ledger import Selection
-from assets.records import digest
 from assets.selection import static as static_strategies
 from assets.selection.pool import Budget, Pool, selection
 from assets.selection.raise_policy import saved_state
