@@ -28,11 +28,12 @@ def show_audit(found: Mapping[str, Any], console: Console) -> None:
         None: "the model version carries none yet (materialize lineage_manifest)",
     }[manifest["agrees"]]
     signed = f"; signed by {manifest['signed_by']}" if manifest["signed_by"] else ""
-    console.print(
-        f"Lineage manifest {manifest['sha256']}: {agrees}{signed} (told by {manifest['told_by']})",
-        markup=False,
-        soft_wrap=True,
-    )
+    if manifest["sha256"] is not None:
+        console.print(
+            f"Lineage manifest {manifest['sha256']}: {agrees}{signed} (told by {manifest['told_by']})",
+            markup=False,
+            soft_wrap=True,
+        )
     if checked := found.get("verification"):
         _show_verification(checked, console)
     if again := found.get("replay"):

@@ -9,11 +9,12 @@ import dagster as dg
 from assets.lineage.audit.backward import LEDGER_ROW
 from assets.lineage.audit.lineage import tell
 from assets.lineage.audit.rows_file import ROW_FILES, checked_rows_file, write_rows_file
+from assets.lineage.manifest import MANIFEST_TAG
 from assets.lineage.report.audit_page import render_audit
 from assets.records import EVALUATIONS
-from orchestration.chains import RegisteredLineage, lineage_of
+from orchestration.chains import RegisteredLineage, chain_of, read_chain, signature_of
 from orchestration.instance import open_instance
-from orchestration.registered import find_registered, made_for, open_registry
+from orchestration.registered import Registered, find_registered, made_for, open_registry
 from orchestration.retraction_audit import audited
 from orchestration.verifying import verify
 from resources.definitions import Storage, data_folder
@@ -49,25 +50,30 @@ def audit(
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     model = find_registered(tracking, reference)
     with open_instance(data_folder()) as instance:
-        lineage = lineage_of(instance, tracking, tables, model)
-        backward = lineage.backward
-        checked = verify(instance, tracking, tables, lineage, say) if verified else None
-        told = _told(instance, tables, lineage)
-        told["retractions"] = audited(tables, lineage)
-        sound = checked is None or checked["sound"]
-        if replayed and sound:
-            from orchestration.replaying import replay
+        chain, told_by = chain_of(instance, tracking, model)
+        checked: dict[str, Any] | None = None
+        lineage: RegisteredLineage | None = None
+        if verified:
+            checked, lineage = verify(instance, tracking, tables, model, chain, told_by, say)
+        else:
+            lineage = read_chain(tables, model, chain, told_by)
+        told = tell(chain, lineage, _scores(instance, tables, lineage) if lineage else ())
+        told["model"] |= {"name": model.name, "aliases": list(model.aliases)}
+        told["manifest"] |= _manifest(model, lineage, told_by)
+        if checked is not None:
+            told["verification"] = checked
+        if lineage is not None and (checked is None or checked["sound"]):
+            told["retractions"] = audited(tables, lineage)
+            told["totals"] = lineage.backward.totals()
+            if replayed:
+                from orchestration.replaying import replay
 
-            told["replay"] = replay(tracking, tables, lineage, say)
-    if checked is not None:
-        told["verification"] = checked
-    if sound:
-        told["totals"] = backward.totals()
-        if rows_file is not None:
-            written = write_rows_file(rows_file, LEDGER_ROW, backward.batches())
-            told["rows_file"] = {"file": str(rows_file), "rows": written}
+                told["replay"] = replay(tracking, tables, lineage, say)
+            if rows_file is not None:
+                written = write_rows_file(rows_file, LEDGER_ROW, lineage.backward.batches())
+                told["rows_file"] = {"file": str(rows_file), "rows": written}
     if page_file is not None:
-        write_atomically(page_file, render_audit(told, lineage, lineage.signature).encode())
+        write_atomically(page_file, render_audit(told, lineage, signature_of(model)).encode())
         told["page_file"] = str(page_file)
     return told
 
@@ -78,17 +84,14 @@ def holds(found: Mapping[str, Any]) -> bool:
     return (verification is None or verification["sound"]) and (replay is None or replay["reproduced"])
 
 
-def _told(instance: dg.DagsterInstance, tables: LanceTables, lineage: RegisteredLineage) -> dict[str, Any]:
-    model, registered = lineage.model, lineage.registered_sha256
-    found = tell(lineage, _scores(instance, tables, lineage))
-    found["model"] |= {"name": model.name, "aliases": list(model.aliases)}
-    found["manifest"] |= {
+def _manifest(model: Registered, lineage: RegisteredLineage | None, told_by: str) -> dict[str, Any]:
+    registered, signature = model.tags.get(MANIFEST_TAG), signature_of(model)
+    return {
         "registered": registered,
-        "agrees": None if registered is None else registered == lineage.sha256,
-        "signed_by": lineage.signature["public_key"] if lineage.signature else None,
-        "told_by": lineage.told_by,
+        "agrees": None if registered is None or lineage is None else registered == lineage.sha256,
+        "signed_by": signature["public_key"] if signature else None,
+        "told_by": told_by,
     }
-    return found
 
 
 def _scores(

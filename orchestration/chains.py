@@ -37,14 +37,19 @@ class RegisteredLineage(Lineage):
     @property
     def signature(self) -> dict[str, str] | None:
         """The signature that the model version carries, if any."""
-        tags = self.model.tags
-        if SIGNATURE_TAG not in tags or SIGNED_BY_TAG not in tags:
-            return None
-        return {
-            "algorithm": "Ed25519",
-            "signature": tags[SIGNATURE_TAG],
-            "public_key": tags[SIGNED_BY_TAG],
-        }
+        return signature_of(self.model)
+
+
+def signature_of(model: Registered) -> dict[str, str] | None:
+    """The signature of its manifest that a model version carries, if any."""
+    tags = model.tags
+    if SIGNATURE_TAG not in tags or SIGNED_BY_TAG not in tags:
+        return None
+    return {
+        "algorithm": "Ed25519",
+        "signature": tags[SIGNATURE_TAG],
+        "public_key": tags[SIGNED_BY_TAG],
+    }
 
 
 def lineage_of(
@@ -54,12 +59,17 @@ def lineage_of(
 
     Raises SultanaError where neither does, or a link or table is gone.
     """
-    chain, told_by = _chain(instance, tracking, model)
+    return read_chain(tables, model, *chain_of(instance, tracking, model))
+
+
+def read_chain(tables: LanceTables, model: Registered, chain: Chain, told_by: str) -> RegisteredLineage:
+    """The lineage behind a chain. Raises SultanaError where a link or table is gone."""
     found = read_lineage(chain, tables)
     return RegisteredLineage(found.chain, found.backward, found.trained_on, model, told_by)
 
 
-def _chain(instance: dg.DagsterInstance, tracking: "Tracking", model: Registered) -> tuple[Chain, str]:
+def chain_of(instance: dg.DagsterInstance, tracking: "Tracking", model: Registered) -> tuple[Chain, str]:
+    """The chain behind a version and who told it; no table is read. Raises SultanaError where nobody knows it."""
     try:
         checkpoint = checkpoint_of(instance, model)
         fetch = functools.partial(record_at, instance)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.instructions.erasures import erased_rows
+from assets.instructions.erasures import erasure_of
 from assets.lineage.audit import verification as check
-from assets.lineage.manifest import table_of
+from assets.lineage.manifest import Chain, table_of
 from assets.lineage.signing import signature_problem, trusted_key
-from assets.records import EVALUATION_ANSWERS, EVALUATIONS, PROMOTIONS
-from orchestration.chains import RegisteredLineage, stored_manifest
-from orchestration.registered import made_for
+from assets.records import ERASURES, EVALUATION_ANSWERS, EVALUATIONS, PROMOTIONS, RETRACTIONS
+from orchestration.chains import RegisteredLineage, read_chain, signature_of, stored_manifest
+from orchestration.registered import Registered, made_for
 from resources.definitions import Storage
 from resources.errors import SultanaError
 from resources.findings import Finding
@@ -40,66 +40,76 @@ def verify(
     instance: dg.DagsterInstance,
     tracking: "Tracking",
     tables: LanceTables,
-    lineage: RegisteredLineage,
+    model: Registered,
+    chain: Chain,
+    told_by: str,
     say: Any,
-) -> dict[str, Any]:
-    """What was looked at, and every problem found, as JSON values; `sound` where there is none.
+) -> tuple[dict[str, Any], RegisteredLineage | None]:
+    """What was looked at, and every problem found, as JSON values; `sound` where there is none. And the lineage.
 
-    `say` takes lines about progress. Nothing is changed.
+    Nothing is read from a table whose files are damaged: where one is, there is no lineage. `say` takes lines about
+    progress. Nothing is changed.
     """
     began = time.monotonic()
-    model = lineage.model
     problems: list[Finding] = []
     evaluations = [one.record for one in made_for(instance, "evaluation", model)[:1]]
     log = tables.commits
     for problem in filter(None, (log.check(), check_reclaimed(log), check_rewritten(log))):
         problems.append(Finding(tables.commits.path.name, problem, "Restore the commit log from a backup"))
-    looked_at = list(_tables(tables, lineage, evaluations, problems, say))
-    problems += check.explained("chain", check.record_problems(lineage.chain))
-    problems += list(_manifest(tracking, lineage))
+    looked_at = list(_tables(tables, chain, evaluations, problems, say))
+    lineage = None
     if not problems:
-        # What the tables hold is known to be what was written: whether that was what the records say.
-        curriculum = lineage.chain.follow(lineage.chain.checkpoint, "curriculum")
-        problems += check.explained("ids", check.identity_problems(lineage.backward))
-        problems += check.explained("ledger", check.ledger_problems(tables, curriculum))
-        for one in evaluations:
-            problems += check.explained("evaluation", check.evaluation_problems(tables, one))
-    champion = tracking.aliases(model.name).get(CHAMPION)
-    problems += check.explained("promotions", check.promotion_problems(tables, model.name, champion))
+        try:
+            lineage = read_chain(tables, model, chain, told_by)
+        except SultanaError as error:
+            problems.append(Finding("lineage", error.problem, error.remedy))
+    problems += check.explained("chain", check.record_problems(chain))
+    if lineage is not None:
+        problems += list(_manifest(tracking, lineage))
+        if not problems:
+            # What the tables hold is known to be what was written: whether that was what the records say.
+            curriculum = chain.follow(chain.checkpoint, "curriculum")
+            problems += check.explained("ids", check.identity_problems(lineage.backward))
+            problems += check.explained("ledger", check.ledger_problems(tables, curriculum))
+            for one in evaluations:
+                problems += check.explained("evaluation", check.evaluation_problems(tables, one))
+        champion = tracking.aliases(model.name).get(CHAMPION)
+        problems += check.explained("promotions", check.promotion_problems(tables, model.name, champion))
     files, found = examine_version(tracking, model.name, model.version)
     problems += found
-    problems += list(_registered(tracking, lineage))
+    problems += list(_registered(tracking, model, chain))
     if not found:
-        problems += list(_base(tracking, lineage))
+        problems += list(_base(tracking, model, chain))
+    signature = signature_of(model)
     return {
         "sound": not problems,
-        "told_by": lineage.told_by,
-        "manifest_sha256": lineage.sha256,
-        "signed_by": lineage.signature["public_key"] if lineage.signature else None,
+        "told_by": told_by,
+        "manifest_sha256": lineage.sha256 if lineage is not None else None,
+        "signed_by": signature["public_key"] if signature else None,
         "tables": looked_at,
         "model_files": files,
         "problems": [{"where": one.table, "problem": one.problem, "remedy": one.remedy} for one in problems],
         "seconds": round(time.monotonic() - began, 2),
-    }
+    }, lineage
 
 
 def _tables(
     tables: LanceTables,
-    lineage: RegisteredLineage,
+    chain: Chain,
     evaluations: list[Mapping[str, Any]],
     problems: list[Finding],
     say: Any,
 ) -> Iterator[dict[str, Any]]:
-    refs = [TableRef.from_json(ref) for one in lineage.chain.links for ref in one["tables"].values()]
+    refs = [TableRef.from_json(ref) for one in chain.links for ref in one["tables"].values()]
     refs += [
         table_of(one, record.table) for one in evaluations for record in (EVALUATIONS, EVALUATION_ANSWERS)
     ]
-    if (decisions := tables.head(PROMOTIONS.table)) is not None:
-        refs.append(decisions)
+    heads = [tables.head(record.table) for record in (PROMOTIONS, RETRACTIONS, ERASURES)]
+    refs += [ref for ref in heads if ref is not None]
     for ref in dict.fromkeys(refs):
         with track(f"verifying {ref.table} version {ref.version}", None, "rows", say) as progress:
             try:
-                found = verify_version(tables, ref, progress.advance, erased_rows(tables, ref.table))
+                found = verify_version(tables, ref, progress.advance, erasure_of(tables, ref.table))
             except (SultanaError, OSError, ValueError, RuntimeError) as error:
                 # Lance has no error class of its own for what it cannot read.
                 problems.append(
@@ -147,9 +157,9 @@ def _manifest(tracking: "Tracking", lineage: RegisteredLineage) -> Iterator[Find
         yield Finding(where, problem, "Find out who changed it; restore the tags from a backup")
 
 
-def _registered(tracking: "Tracking", lineage: RegisteredLineage) -> Iterator[Finding]:
+def _registered(tracking: "Tracking", model: Registered, chain: Chain) -> Iterator[Finding]:
     """Whether the registry, and the parameters and curves in MLflow, are what the checkpoint recorded."""
-    model, facts = lineage.model, lineage.chain.checkpoint["facts"]
+    facts = chain.checkpoint["facts"]
     expected = {
         "name": facts["model"],
         "version": facts["version"],
@@ -176,12 +186,11 @@ def _registered(tracking: "Tracking", lineage: RegisteredLineage) -> Iterator[Fi
             )
 
 
-def _base(tracking: "Tracking", lineage: RegisteredLineage) -> Iterator[Finding]:
+def _base(tracking: "Tracking", model: Registered, chain: Chain) -> Iterator[Finding]:
     """Whether the base model, weights and tokenizer, is still the one that was trained; its files are the user's."""
-    model = lineage.model
     with tracking.stored(model.name, model.version) as folder:
         recorded = recorded_base(folder)
-    fingerprint = lineage.chain.checkpoint["facts"]["language_model"]
+    fingerprint = chain.checkpoint["facts"]["language_model"]
     if recorded.fingerprint != fingerprint:
         yield Finding(
             model.title,

@@ -117,7 +117,8 @@ class LanceTables:
         """The rows of a version, all columns unless `columns` names some. Build `filter` with `id_filter`."""
         dataset = self.open(ref)
         wanted = list(columns) if columns else _declared(dataset)
-        return within_time(f"reading {ref.table}", dataset.to_table, columns=wanted, filter=filter)
+        with self._damage_named(ref):
+            return within_time(f"reading {ref.table}", dataset.to_table, columns=wanted, filter=filter)
 
     def batches(
         self,
@@ -129,7 +130,23 @@ class LanceTables:
         """The same rows in batches of at most `batch_size`, in memory one after the other."""
         dataset = self.open(ref)
         wanted = list(columns) if columns else _declared(dataset)
-        yield from dataset.to_batches(columns=wanted, filter=filter, batch_size=batch_size)
+        batches = iter(dataset.to_batches(columns=wanted, filter=filter, batch_size=batch_size))
+        while True:
+            with self._damage_named(ref):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    @contextlib.contextmanager
+    def _damage_named(self, ref: TableRef) -> Iterator[None]:
+        """Lance's errors about files that it cannot read leave the block as SultanaError; it has no class for them."""
+        try:
+            yield
+        except (OSError, pa.ArrowInvalid) as error:
+            if isinstance(error, OSError) or "External error" in str(error):
+                raise self._unreadable(ref.table, ref.version, str(error)) from error
+            raise
 
     def schema(self, ref: TableRef) -> pa.Schema:
         """The columns of a version, as their record declares them."""

@@ -9,6 +9,8 @@ from resources.errors import SultanaError
 STORAGE_SECONDS = 600.0
 """Longest that one call may take; the slowest seen, an upsert into a million rows, took half a second."""
 
+_PANIC = "PanicException"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -25,7 +27,8 @@ def within_time(what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwar
         try:
             outcome["value"] = call(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
-            outcome["error"] = error
+            # What native code calls a panic is an error like others to whoever reads a damaged file.
+            outcome["error"] = OSError(str(error)) if type(error).__name__ == _PANIC else error
 
     thread = threading.Thread(target=run, name=f"storage: {what}", daemon=True)
     thread.start()

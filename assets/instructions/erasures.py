@@ -19,6 +19,7 @@ from assets.records import ERASURES, INSTRUCTIONS, QUARANTINE, RAW_INSTRUCTIONS
 from resources.lance_erasure import stored_rows
 from resources.table_erasure import erase_content
 from resources.table_refs import Provenance, TableRef
+from resources.table_verification import Erasure
 from resources.tables import LanceTables
 from resources.text import escape_terminal, sql_quote
 
@@ -149,6 +150,12 @@ def erase(tables: LanceTables, found: Found) -> dict[str, int]:
 def erased_rows(tables: LanceTables, table: str) -> set[str]:
     """The keys of the rows of a table whose content was erased; none where nothing ever was."""
     return {row["row_id"] for row in _recorded(tables, f"table_name = {sql_quote(table)}")}
+
+
+def erasure_of(tables: LanceTables, table: str) -> Erasure | None:
+    """What is on record as erased from a table, for its verification; None where nothing is."""
+    keys = erased_rows(tables, table)
+    return Erasure(frozenset(keys), columns_of(table)[1]) if keys else None
 
 
 def emptied(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def lineage_manifest(
     write_atomically(file, content)
     tracking = registry.open(storage)
     signature = sign(sha256)
-    told = {**tell(lineage, ()), "totals": lineage.backward.totals()}
+    told = {**tell(chain, lineage), "totals": lineage.backward.totals()}
     page = render_audit(told, lineage, signature).encode()
     tracking.log_artifacts(model["mlflow_run_id"], {ARTIFACT: content, PAGE: page})
     tags = {MANIFEST_TAG: sha256}

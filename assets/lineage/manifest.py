@@ -81,16 +81,19 @@ def walk(root: Pointer, fetch: Callable[[Pointer], Mapping[str, Any]]) -> list[d
     return list(found.values())
 
 
+def model_of(chain: Chain) -> dict[str, Any]:
+    """What identifies the model version that a chain ends in."""
+    facts = chain.checkpoint["facts"]
+    names = ("model", "version", "mlflow_run_id", "files_manifest_sha256", "checkpoint_id")
+    return {name: facts[name] for name in names}
+
+
 def build_manifest(chain: Chain, training_set: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest of a checkpoint. `training_set` is what `training_set.commitment` says of its rows."""
-    checkpoint = chain.checkpoint
     return {
         "format": FORMAT,
-        "model": {
-            name: checkpoint["facts"][name]
-            for name in ("model", "version", "mlflow_run_id", "files_manifest_sha256", "checkpoint_id")
-        },
-        "partition": checkpoint["partition"],
+        "model": model_of(chain),
+        "partition": chain.checkpoint["partition"],
         "tables": {ref["table"]: ref for one in chain.links for ref in one["tables"].values()},
         "code_versions": {one["asset"]: one["code_version"] for one in chain.links},
         "training_set": dict(training_set),

@@ -63,7 +63,7 @@ def lineage(small: Small) -> Lineage:
 @pytest.fixture(scope="module")
 def told(lineage: Lineage) -> dict[str, Any]:
     score = {"split": "test", "task": NASTY, "metric": "loss", "examples": 4, "overlapping": 1}
-    return {**tell(lineage, [score]), "totals": lineage.backward.totals()}
+    return {**tell(lineage.chain, lineage, [score]), "totals": lineage.backward.totals()}
 
 
 def attachments(html: str) -> dict[str, bytes]:
@@ -99,8 +99,13 @@ def test_what_was_found_changed_stands_first(lineage: Lineage, told: dict[str, A
     problem = {"where": NASTY, "problem": "was changed", "remedy": "Restore it"}
     checked = {"sound": False, "problems": [problem], "tables": [], "model_files": {}}
     unsound = {name: value for name, value in told.items() if name != "totals"}
-    text = Page(render_audit({**unsound, "verification": checked}, lineage, None)).text
-    assert "Nothing is counted here" in text and "was changed" in text and "Every place" not in text
+    for known in (lineage, None):
+        text = Page(render_audit({**unsound, "verification": checked}, known, None)).text
+        assert "Nothing is counted here" in text and "was changed" in text and "Every place" not in text
+    damaged = tell(lineage.chain, None)
+    assert damaged["training_set"] is None and damaged["model"] == told["model"]
+    text = Page(render_audit({**damaged, "verification": checked}, None, None)).text
+    assert "was changed" in text and "Merkle" not in text and "check_proof.py" not in text
     sound = {**told, "verification": {**checked, "sound": True, "problems": []}}
     assert "Everything holds" in Page(render_audit(sound, lineage, None)).text
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from assets.lineage.audit.backward import Backward
 from assets.lineage.audit.influence import gains_of
-from assets.lineage.manifest import Chain, build_manifest, manifest_sha256, table_of
+from assets.lineage.manifest import Chain, build_manifest, manifest_sha256, model_of, table_of
 from assets.lineage.training_set import TrainingSet, training_set
 from resources.tables import LanceTables
 
@@ -47,18 +47,21 @@ def read_lineage(chain: Chain, tables: LanceTables) -> Lineage:
     return Lineage(chain, backward, trained_on)
 
 
-def tell(lineage: Lineage, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a person asks of a lineage first, as JSON values; `scores` are rows of EVALUATIONS of the checkpoint."""
-    checkpoint = lineage.chain.checkpoint
-    facts = lineage.chain.follow(checkpoint, "curriculum")["facts"]
+def tell(chain: Chain, lineage: Lineage | None, scores: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What a person asks of a lineage first, as JSON values; `scores` are rows of EVALUATIONS of the checkpoint.
+
+    Without a lineage, where the tables behind the chain are damaged, what they hold is None.
+    """
+    checkpoint = chain.checkpoint
+    facts = chain.follow(checkpoint, "curriculum")["facts"]
     return {
-        "model": dict(lineage.manifest["model"]),
+        "model": model_of(chain),
         "partition": checkpoint["partition"],
         "strategy": facts["strategy"],
         "curriculum_id": facts["curriculum_id"],
-        "manifest": {"sha256": lineage.sha256},
-        "training_set": lineage.trained_on.commitment(),
-        "chain": [_link(one) for one in lineage.chain.links],
+        "manifest": {"sha256": None if lineage is None else lineage.sha256},
+        "training_set": None if lineage is None else lineage.trained_on.commitment(),
+        "chain": [_link(one) for one in chain.links],
         "contamination": [
             {name: row[name] for name in ("split", "task", "metric", "examples", "overlapping")}
             for row in scores

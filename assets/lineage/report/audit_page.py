@@ -46,10 +46,13 @@ for (const field of document.querySelectorAll("input[type=search]")) {
 """
 
 
-def render_audit(told: Mapping[str, Any], lineage: Lineage, signature: Mapping[str, str] | None) -> str:
+def render_audit(
+    told: Mapping[str, Any], lineage: Lineage | None, signature: Mapping[str, str] | None
+) -> str:
     """The text of the HTML file. Equal facts give equal bytes.
 
-    `told` is what `orchestration.auditing.audit` gives, or `lineage.tell` with `totals`.
+    `told` is what `orchestration.auditing.audit` gives, or `lineage.tell` with `totals`; `lineage` None where the
+    tables are damaged.
     """
     model, checkpoint = told["model"], told["chain"][0]
     script = drawing(_SEARCH)
@@ -72,11 +75,11 @@ def render_audit(told: Mapping[str, Any], lineage: Lineage, signature: Mapping[s
         figure=drawing(chain_figure(told["chain"])),
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(_SEARCH.encode()).digest()).decode(),
-        slots=list(_slots(lineage)) if totals else [],
+        slots=list(_slots(lineage)) if totals and lineage else [],
         most_slots=MOST_SLOTS,
         most_names=MOST_NAMES,
         overlapping=[row for row in told["contamination"] if row["overlapping"]],
-        attached=list(_attached(lineage, signature)),
+        attached=list(_attached(lineage, signature)) if lineage else [],
         tag=MANIFEST_TAG,
         signature=signature,
     )
