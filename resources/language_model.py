@@ -156,12 +156,15 @@ class LanguageModel:
     @functools.cached_property
     def _fingerprint(self) -> str:
         files = self.files()
-        # Read through links: the Hub's cache keeps its files elsewhere.
-        hashes = {
-            path.relative_to(files).as_posix(): sha256_file(path)
-            for path in sorted(files.rglob("*"))
-            if path.is_file() and path.name != MANIFEST
-        }
+        if self.model == EMBEDDED:  # `files` has just compared every file with these
+            hashes: dict[str, str] = _read_manifest(files)["files"]
+        else:
+            # Read through links: the Hub's cache keeps its files elsewhere.
+            hashes = {
+                path.relative_to(files).as_posix(): sha256_file(path)
+                for path in sorted(files.rglob("*"))
+                if path.is_file() and path.name != MANIFEST
+            }
         source = _read_manifest(files).get("source_sha256", "") if self.model == EMBEDDED else ""
         text = json.dumps([source, sorted(hashes.items())])
         return hashlib.sha256(text.encode("utf-8")).hexdigest()

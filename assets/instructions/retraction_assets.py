@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.instructions.retractions import read_decisions, standing
 from assets.materialization import OWNER, begin
-from assets.presentation import table
+from assets.presentation import markdown, table
 from assets.records import RETRACTIONS
 from assets.retries import tried_again
 from resources.definitions import Storage
@@ -38,23 +38,24 @@ def retractions(context: dg.AssetExecutionContext, storage: Storage) -> dg.Mater
     )
     if again := stage.previous(["retractions"]):
         return again[0]
+    rows = [
+        {
+            "retraction": one.retraction_id,
+            "what": one.title,
+            "reason": one.reason,
+            "erased": one.erase,
+            "by": one.decided_by,
+            "at": one.decided_at,
+        }
+        for one in found.retractions
+    ]
     return stage.result(
         [ref] if ref else [],
         {
             "standing": len(found.retractions),
-            "retractions": table(
-                [
-                    {
-                        "retraction": one.retraction_id,
-                        "what": one.title,
-                        "reason": one.reason,
-                        "erased": one.erase,
-                        "by": one.decided_by,
-                        "at": one.decided_at,
-                    }
-                    for one in found.retractions
-                ]
-            ),
+            "retractions": table(rows)
+            if rows
+            else markdown("No row is retracted: `sultana retract` does that."),
         },
         content=found.digest,
     )

@@ -21,11 +21,10 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) ->
 
 
 @pytest.fixture
-def fresh(deployment: Deployment) -> Iterator[Deployment]:
-    """All fresh before a test, and made again with the first settings and rows after it."""
-    assert deployment.stale() == set()
-    rows = deployment.source.read_bytes()
-    yield deployment
-    deployment.source.write_bytes(rows)
-    deployment.run()
-    assert deployment.stale() == set()
+def fresh(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """A copy in which all is fresh, for a test to change; the rows of the source are as they were after it."""
+    made = deployment.copied(tmp_path / "fresh")
+    monkeypatch.setenv("SULTANA_DATA", str(made.folder))
+    rows = made.source.read_bytes()
+    yield made
+    made.source.write_bytes(rows)

@@ -1,5 +1,7 @@
 """A small deployment for tests: sources in a file that can be edited, and runs of the smoke preset on them."""
 
+import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,13 @@ class Deployment:
         self.source = folder / "source.jsonl"
         self.source.write_bytes(b"".join(path.read_bytes() for path in made.instructions[:1]))
         self.splits = {split: (str(path),) for split, path in made.splits.items()}
+
+    def copied(self, folder: Path) -> "Deployment":
+        """The same in another folder, of the same source file; models are shared."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        made = copy.copy(self)
+        made.folder = folder
+        return made
 
     def run(self, to: str = "", strategy: str = "random", **settings: dict[str, Any]) -> None:
         """`sultana run`, with settings by op over those of the preset."""

@@ -1,8 +1,6 @@
 """Erasure: a sentence that was read, embedded, previewed and traced is found nowhere below the data folder."""
 
-import copy
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,9 +68,8 @@ def add_states(ids: list[str]) -> None:
 def erased(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A copy of a deployment that read three more rows and lost them, and one that its model was trained on."""
     folder = tmp_path_factory.mktemp("erasure")
-    shutil.copytree(deployment.folder, folder / "data", symlinks=True)
-    made = copy.copy(deployment)
-    made.folder, made.source = folder / "data", folder / "source.jsonl"
+    made = deployment.copied(folder / "data")
+    made.source = folder / "source.jsonl"
     lines = [
         {"instruction": SECRET, "input": "", "output": "Said."},
         {"question_text": BROKEN},

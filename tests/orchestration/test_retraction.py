@@ -1,7 +1,6 @@
 """A retraction goes down the graph: what is stale, what follows, which model loses its alias, what an audit says."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +59,9 @@ def chosen_row(made: Deployment) -> str:
     return min((ledger | mixed) & once & parents)
 
 
-@pytest.fixture
-def lifted(fresh: Deployment) -> Iterator[Deployment]:
-    """Whatever a test retracts is lifted after it."""
-    yield fresh
-    for one in sultana("retractions")["standing"]:
-        sultana("retract", "--undo", one["retraction_id"], "--reason", "end of the test")
-
-
-def test_a_retracted_row_leaves_everything_that_came_of_it(lifted: Deployment) -> None:
-    row = chosen_row(lifted)
-    tracking = Tracking(None, lifted.folder / "mlflow")
+def test_a_retracted_row_leaves_everything_that_came_of_it(fresh: Deployment) -> None:
+    row = chosen_row(fresh)
+    tracking = Tracking(None, fresh.folder / "mlflow")
     first = tracking.aliases("sultana")["candidate"]
     tracking.set_alias("sultana", "champion", first)
 
@@ -78,14 +69,14 @@ def test_a_retracted_row_leaves_everything_that_came_of_it(lifted: Deployment) -
     hit = planned["effects"]
     assert (hit["instructions"], hit["raw_rows"], planned["decided"]) == (1, 1, False)
     assert hit["recipes"] > 0 and [one["version"] for one in hit["models"]] == [first]
-    assert sultana("retractions")["decisions"] == [] and lifted.stale() == set()
+    assert sultana("retractions")["decisions"] == [] and fresh.stale() == set()
 
-    with open_instance(lifted.folder) as instance:
+    with open_instance(fresh.folder) as instance:
         daemon = Daemon(instance)
         daemon.tick()
         told = sultana("retract", row, "--reason", "asked for")
         identity = told["retraction_id"]
-        assert lifted.stale() == SORTED
+        assert fresh.stale() == SORTED
         assert {one["why"] for one in read_status()["assets"] if one.get("why")} == {
             "retractions has changed"
         }
@@ -116,14 +107,14 @@ def test_a_retracted_row_leaves_everything_that_came_of_it(lifted: Deployment) -
         result = carry_out(instance, request)
         assert result.success and all(one.passed for one in result.get_asset_check_evaluations())
         assert daemon.tick() == []
-    dropped = [one for one in rows(lifted, "dropped_instructions") if one["reason"] == "retracted"]
+    dropped = [one for one in rows(fresh, "dropped_instructions") if one["reason"] == "retracted"]
     assert [(one["instruction_id"], one["collides_with"]) for one in dropped] == [(row, identity)]
-    assert row not in {one["instruction_id"] for one in rows(lifted, "instructions", "instructions")}
+    assert row not in {one["instruction_id"] for one in rows(fresh, "instructions", "instructions")}
     assert not any(
-        row in (one["parent_a"], one["parent_b"]) for one in rows(lifted, "interpolated_instructions")
+        row in (one["parent_a"], one["parent_b"]) for one in rows(fresh, "interpolated_instructions")
     )
-    recipes = {one["recipe_id"] for one in rows(lifted, "interpolated_instructions")}
-    clusters = rows(lifted, "diversity_clusters")
+    recipes = {one["recipe_id"] for one in rows(fresh, "interpolated_instructions")}
+    clusters = rows(fresh, "diversity_clusters")
     assert row not in {one["row_id"] for one in clusters}
     assert {one["row_id"] for one in clusters if one["kind"] == "interpolated"} <= recipes
     assert trace(row)["origins"][0]["why"] == "retracted"
@@ -136,28 +127,28 @@ def test_a_retracted_row_leaves_everything_that_came_of_it(lifted: Deployment) -
         "retract",
         "lift",
     ]
-    assert lifted.stale() >= SORTED
+    assert fresh.stale() >= SORTED
     assert trace(row)["retractions"][0]["lifted"]["reason"] == "a mistake"
     assert audit(f"sultana/{first}")["retractions"]["held"] == []
 
 
-def test_a_source_that_is_retracted_stays_so_for_rows_that_come_later(lifted: Deployment) -> None:
-    source = rows(lifted, "raw_instructions")[0]["source"]
+def test_a_source_that_is_retracted_stays_so_for_rows_that_come_later(fresh: Deployment) -> None:
+    source = rows(fresh, "raw_instructions")[0]["source"]
     told = sultana("retract", "--licence", "no-such-licence", "--reason", "typo", "--dry-run")
     assert told["effects"]["raw_rows"] == 0 and told["effects"]["known"]
-    job("retract", file=f"{lifted.source.name}:1", reason="one line", dry_run=False)
+    job("retract", file=f"{fresh.source.name}:1", reason="one line", dry_run=False)
     (line,) = sultana("retractions")["standing"]
-    assert (line["kind"], line["value"], line["position"]) == ("file", lifted.source.name, 1)
+    assert (line["kind"], line["value"], line["position"]) == ("file", fresh.source.name, 1)
     # A line that was put before it moves the row, and the rule goes with it.
-    first, *others = lifted.source.read_bytes().splitlines(keepends=True)
-    lifted.source.write_bytes(
+    first, *others = fresh.source.read_bytes().splitlines(keepends=True)
+    fresh.source.write_bytes(
         b'{"instruction": "Say this first.", "input": "", "output": "This."}\n' + first + b"".join(others)
     )
-    lifted.run(to="instructions")
-    dropped = [one for one in rows(lifted, "dropped_instructions") if one["reason"] == "retracted"]
+    fresh.run(to="instructions")
+    dropped = [one for one in rows(fresh, "dropped_instructions") if one["reason"] == "retracted"]
     assert [(one["instruction_id"], one["position"]) for one in dropped] == [(line["rows"][0], 2)]
     with_source = sultana("retract", "--source", source, "--reason", "withdrawn", "--dry-run")
-    assert with_source["effects"]["raw_rows"] == len(rows(lifted, "raw_instructions"))
+    assert with_source["effects"]["raw_rows"] == len(rows(fresh, "raw_instructions"))
 
 
 @pytest.mark.parametrize(
@@ -187,18 +178,18 @@ def test_a_mix_is_retracted_by_its_parents(deployment: Deployment) -> None:
 
 @pytest.mark.slow
 def test_the_next_model_has_not_seen_it_and_the_champion_before_stays(
-    lifted: Deployment, tmp_path: Path
+    fresh: Deployment, tmp_path: Path
 ) -> None:
-    tracking = Tracking(None, lifted.folder / "mlflow")
+    tracking = Tracking(None, fresh.folder / "mlflow")
     first = tracking.aliases("sultana")["candidate"]
-    row = chosen_row(lifted)
+    row = chosen_row(fresh)
     forced = ("--force", "--reason", "for the test")
     sultana("promote", f"sultana/{first}", *forced)
     identity = sultana("retract", row, "--reason", "asked for", "--keep-champion", "until the next")[
         "retraction_id"
     ]
     assert tracking.aliases("sultana")["champion"] == first
-    lifted.run(to="checkpoint")
+    fresh.run(to="checkpoint")
     second = tracking.aliases("sultana")["candidate"]
     assert second > first
     found = audit(f"sultana/{second}")["retractions"]
@@ -217,7 +208,7 @@ def test_the_next_model_has_not_seen_it_and_the_champion_before_stays(
 
     # The version before saw what was retracted, so nothing leads back to it.
     assert "Not rolled back" in sultana("rollback", "sultana", status=1)
-    other = chosen_row(lifted)
+    other = chosen_row(fresh)
     (champion,) = sultana("retract", other, "--reason", "this one too")["champions"]
     assert (champion["version"], champion["previous_version"]) == (None, second)
     assert json.loads(json.dumps(champion["evidence"]))["passed_over"] == [first]
