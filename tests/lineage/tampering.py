@@ -377,14 +377,22 @@ def edited_loss(scene: Scene, generator: Generator) -> Words:
     return ("metrics",)
 
 
+def _manifest(scene: Scene) -> Path:
+    """The manifest beside the model: MLflow keeps where files lie, so that a copy of its database shares them."""
+    (store,) = [
+        path for path in scene.artifacts.parents if (path.name, path.parent.name) == ("artifacts", "mlflow")
+    ]
+    return next(store.rglob("lineage/manifest.json"))
+
+
 def edited_manifest_in_mlflow(scene: Scene, generator: Generator) -> Words:
-    path = next((scene.data / "mlflow" / "artifacts").rglob("lineage/manifest.json"))
+    path = _manifest(scene)
     flip(scene, path, generator)
     return ("lineage manifest", "was changed")
 
 
 def missing_manifest_in_mlflow(scene: Scene, generator: Generator) -> Words:
-    path = next((scene.data / "mlflow" / "artifacts").rglob("lineage/manifest.json"))
+    path = _manifest(scene)
     scene.keep(path)
     path.unlink()
     return ("lineage manifest", "not with its MLflow run")

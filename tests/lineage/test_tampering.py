@@ -31,8 +31,10 @@ KEY = "11" * 32
 
 
 @pytest.fixture(scope="module")
-def scene(registered_data: Path) -> Iterator[Scene]:
-    data = registered_data
+def scene(registered_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    # A copy: the model becomes champion, and a manifest is registered with it.
+    data = tmp_path_factory.mktemp("tampering") / "data"
+    shutil.copytree(registered_data, data, symlinks=True)
     with pytest.MonkeyPatch.context() as patch, open(data / "console.txt", "a") as output:
         patch.setenv("SULTANA_DATA", str(data))
         patch.setenv("SULTANA_SIGNING_KEY", KEY)
