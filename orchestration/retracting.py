@@ -15,12 +15,12 @@ from typing import Any, Literal
 import dagster as dg
 import pyarrow as pa
 
-from assets.identity import decision_id
 from assets.instructions.retractions import (
     LIFT,
     RETRACT,
     Kind,
     Retraction,
+    identity_of,
     read_decisions,
     retraction_of,
     standing,
@@ -254,8 +254,7 @@ def _decide(
 ) -> dict[str, Any]:
     """Puts a decision on the record, chained to the one before; the row of RETRACTIONS."""
     now = datetime.now(UTC)
-    about = {name: value for name, value in row.items() if name != "matched"}
-    identity = decision_id(decisions[-1]["retraction_id"] if decisions else None, about)
+    identity = identity_of(decisions[-1]["retraction_id"] if decisions else None, row)
     decided = {
         "retraction_id": identity,
         "sequence": len(decisions) + 1,

@@ -75,6 +75,7 @@ def verify(
                 problems += check.explained("evaluation", check.evaluation_problems(tables, one))
         champion = tracking.aliases(model.name).get(CHAMPION)
         problems += check.explained("promotions", check.promotion_problems(tables, model.name, champion))
+        problems += check.explained("retractions", check.retraction_problems(tables))
     files, found = examine_version(tracking, model.name, model.version)
     problems += found
     problems += list(_registered(tracking, model, chain))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from assets.identity import digest
+from assets.identity import decision_id, digest
 from assets.records import RETRACTIONS
 from resources.table_refs import TableRef
 from resources.tables import LanceTables
@@ -135,12 +135,30 @@ def _licence(name: str | None) -> str:
     return (name or "").strip().casefold()
 
 
+_NOT_DECIDED = ("retraction_id", "sequence", "matched", "decided_by", "decided_at")
+
+
 def read_decisions(tables: LanceTables, ref: TableRef | None = None) -> list[dict[str, Any]]:
     """Rows of RETRACTIONS in order, of the newest version or of another; none where nothing was ever decided."""
     ref = ref or tables.head(RETRACTIONS.table)
     if ref is None:
         return []
     return sorted(tables.read(ref).to_pylist(), key=lambda row: int(row["sequence"]))
+
+
+def identity_of(before: str | None, row: Mapping[str, Any]) -> str:
+    """The id of a decision: a hash of what was decided and of the decision before it."""
+    return decision_id(before, {name: value for name, value in row.items() if name not in _NOT_DECIDED})
+
+
+def broken_link(decisions: Iterable[Mapping[str, Any]]) -> int | None:
+    """The number of the first decision that does not follow from the one before it; None where all do."""
+    before: str | None = None
+    for place, row in enumerate(decisions, start=1):
+        if row["sequence"] != place or identity_of(before, row) != row["retraction_id"]:
+            return int(row["sequence"])
+        before = row["retraction_id"]
+    return None
 
 
 def standing(decisions: Iterable[Mapping[str, Any]]) -> Standing:

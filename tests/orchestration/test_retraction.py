@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from assets.instructions.retractions import broken_link, read_decisions
 from assets.materialized import materializations
 from orchestration.auditing import audit
 from orchestration.cli import app
@@ -94,7 +95,9 @@ def test_a_retracted_row_leaves_everything_that_came_of_it(fresh: Deployment) ->
         model = find_registered(tracking, f"sultana/{first}")
         warned = warning_about(model, Storage().tables())
         assert warned and "was trained on 1 retracted instructions" in warned and "asked for" in warned
-        held = audit(f"sultana/{first}")["retractions"]
+        audited = audit(f"sultana/{first}", verified=True)
+        assert audited["verification"]["problems"] == []
+        held = audited["retractions"]
         assert held["when_made"] == [] and held["held"][0]["among_them"] == [row] and held["held"][0]["slots"]
         traced = trace(row)
         assert [(one["retraction_id"], one["reason"]) for one in traced["retractions"]] == [
@@ -149,6 +152,19 @@ def test_a_source_that_is_retracted_stays_so_for_rows_that_come_later(fresh: Dep
     assert [(one["instruction_id"], one["position"]) for one in dropped] == [(line["rows"][0], 2)]
     with_source = sultana("retract", "--source", source, "--reason", "withdrawn", "--dry-run")
     assert with_source["effects"]["raw_rows"] == len(rows(fresh, "raw_instructions"))
+
+
+def test_decisions_are_one_chain(fresh: Deployment) -> None:
+    row = chosen_row(fresh)
+    identity = sultana("retract", row, "--reason", "asked for", "--keep-champion", "no harm")["retraction_id"]
+    sultana("retract", "--undo", identity, "--reason", "a mistake")
+    decisions = read_decisions(Storage().tables())
+    assert len(decisions) == 2 and broken_link(decisions) is None
+    for place, name, value in ((0, "reason", "other"), (1, "lifts", "0" * 32), (0, "rows", [])):
+        changed = [dict(one) for one in decisions]
+        changed[place][name] = value
+        assert broken_link(changed) == place + 1
+    assert broken_link(decisions[1:]) == 2
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from assets.identity import decision_id, digest, instruction_id, recipe_id, rows_digest
 from assets.instructions.erasures import erased_rows
+from assets.instructions.retractions import broken_link, read_decisions
 from assets.lineage.audit.backward import Backward
 from assets.lineage.manifest import Chain, table_of
 from assets.lineage.promotion import Decision, decision_of, standing
@@ -150,6 +151,17 @@ def promotion_problems(tables: LanceTables, model: str, champion: int | None) ->
             f"{model}@champion",
             f"the alias points to {_version(champion)}, and what was decided last is {_version(decided)}",
             f"Say which one it is to be: sultana promote {model}/VERSION",
+        )
+
+
+def retraction_problems(tables: LanceTables) -> Iterator[Finding]:
+    """Whether the decisions about what may be trained on form one chain."""
+    broken = broken_link(read_decisions(tables))
+    if broken is not None:
+        yield Finding(
+            "retractions",
+            f"decision {broken} does not follow from the one before it: one was edited, added or removed",
+            _TABLES,
         )
 
 
