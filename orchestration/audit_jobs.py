@@ -28,6 +28,7 @@ def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry:
         rows,
         Path(config.page_file) if config.page_file else None,
         verified=config.verify,
+        every_row=config.every_row,
         replayed=config.replay,
         say=context.log.info,
         tracking_uri=registry.tracking_uri,

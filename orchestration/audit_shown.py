@@ -160,7 +160,8 @@ def _show_verification(checked: Mapping[str, Any], console: Console) -> None:
         rows = sum(one["rows"] for one in checked["tables"])
         size = sum(one["bytes"] for one in checked["tables"])
         console.print(
-            f"Verified in {checked['seconds']:,.1f} s: {rows:,} rows of {len(checked['tables'])} table versions "
+            f"Verified in {checked['seconds']:,.1f} s: {rows:,} rows of {len(checked['tables'])} table versions, "
+            f"{sum(one['hashed_rows'] for one in checked['tables']):,} of them one by one "
             f"({size / 1e6:,.1f} MB), {len(checked['model_files'])} files of the model, the base model, parameters and "
             "metrics in MLflow, the commit log, the ledger, every id: all as recorded.",
             soft_wrap=True,

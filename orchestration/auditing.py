@@ -31,6 +31,7 @@ def audit(
     page_file: Path | None = None,
     *,
     verified: bool = False,
+    every_row: bool = False,
     replayed: bool = False,
     say: Any = len,
     tracking_uri: str = "",
@@ -39,9 +40,9 @@ def audit(
 
     `chain` holds every materialization, the checkpoint first; `totals` what `Backward.totals` counts; `manifest`
     whether the chain is still the one whose hash the model version carries; `verification`, where it was asked for,
-    what `verifying.verify` found, `replay` what `replaying.replay` did; `say` is told the progress. Raises SultanaError
-    where the version is not there, a link is broken, or a file exists or has another ending than .parquet or .jsonl
-    for rows, .html for the page.
+    what `verifying.verify` found (with `every_row` of each row's values as well), `replay` what `replaying.replay` did;
+    `say` is told the progress. Raises SultanaError where the version is not there, a link is broken, or a file exists
+    or has another ending than .parquet or .jsonl for rows, .html for the page.
     """
     if rows_file is not None:
         rows_file = checked_rows_file(rows_file, ROW_FILES)
@@ -53,8 +54,8 @@ def audit(
         chain, told_by = chain_of(instance, tracking, model)
         checked: dict[str, Any] | None = None
         lineage: RegisteredLineage | None = None
-        if verified:
-            checked, lineage = verify(instance, tracking, tables, model, chain, told_by, say)
+        if verified or every_row:
+            checked, lineage = verify(instance, tracking, tables, model, chain, told_by, say, every_row)
         else:
             lineage = read_chain(tables, model, chain, told_by)
         told = tell(chain, lineage, _scores(instance, tables, lineage) if lineage else ())

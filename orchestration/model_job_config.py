@@ -126,6 +126,10 @@ class AuditConfig(dg.Config):
         default=False,
         description="Recompute every hash from stored bytes; the run fails where one does not hold.",
     )
+    every_row: bool = Field(
+        default=False,
+        description="The same, and each row's hash even where its file is the one that was recorded.",
+    )
     replay: bool = Field(
         default=False,
         description="Train again from the ledger and compare weights; the run fails where they differ.",

@@ -44,11 +44,12 @@ def verify(
     chain: Chain,
     told_by: str,
     say: Any,
+    every_row: bool = False,
 ) -> tuple[dict[str, Any], RegisteredLineage | None]:
     """What was looked at, and every problem found, as JSON values; `sound` where there is none. And the lineage.
 
-    Nothing is read from a table whose files are damaged: where one is, there is no lineage. `say` takes lines about
-    progress. Nothing is changed.
+    Nothing is read from a table whose files are damaged: where one is, there is no lineage. With `every_row` rows are
+    hashed even where their files are those that the chain names. `say` takes lines about progress. Nothing is changed.
     """
     began = time.monotonic()
     problems: list[Finding] = []
@@ -56,7 +57,7 @@ def verify(
     log = tables.commits
     for problem in filter(None, (log.check(), check_reclaimed(log), check_rewritten(log))):
         problems.append(Finding(tables.commits.path.name, problem, "Restore the commit log from a backup"))
-    looked_at = list(_tables(tables, chain, evaluations, problems, say))
+    looked_at = list(_tables(tables, chain, evaluations, problems, say, every_row))
     lineage = None
     if not problems:
         try:
@@ -100,6 +101,7 @@ def _tables(
     evaluations: list[Mapping[str, Any]],
     problems: list[Finding],
     say: Any,
+    every_row: bool,
 ) -> Iterator[dict[str, Any]]:
     refs = [TableRef.from_json(ref) for one in chain.links for ref in one["tables"].values()]
     refs += [
@@ -110,7 +112,8 @@ def _tables(
     for ref in dict.fromkeys(refs):
         with track(f"verifying {ref.table} version {ref.version}", None, "rows", say) as progress:
             try:
-                found = verify_version(tables, ref, progress.advance, erasure_of(tables, ref.table))
+                erasure = erasure_of(tables, ref.table)
+                found = verify_version(tables, ref, progress.advance, erasure, every_row)
             except (SultanaError, OSError, ValueError, RuntimeError) as error:
                 # Lance has no error class of its own for what it cannot read.
                 problems.append(
@@ -127,6 +130,7 @@ def _tables(
             "version": ref.version,
             "digest": ref.digest,
             "rows": found.rows,
+            "hashed_rows": found.hashed_rows,
             "files": found.files,
             "bytes": found.size,
         }

@@ -93,30 +93,47 @@ def merkle_tree(keys: pa.FixedSizeBinaryArray, values: pa.FixedSizeBinaryArray) 
 
     Both binary(32) (n,) without nulls: the hashes of the keys, all different, and of their values.
     """
-    pairs = _pairs([keys], [values])
+    pairs = np.concatenate([_matrix(keys), _matrix(values)], axis=1)
     leaves = pairs[_order(pairs)]
     return MerkleTree(leaves, tuple(_levels(_nodes(leaves, b"\x00"))))
 
 
+class Leaves:
+    """Leaves as they stream by, for the root alone: 64 bytes each, and 16 more for putting them in order."""
+
+    def __init__(self, count: int) -> None:
+        """`count` is how many there will be, so that none is copied; more are taken as well."""
+        self._pairs: Bytes = np.empty((max(count, 1), 2 * _WIDTH), np.uint8)
+        self._count = 0
+
+    def add(self, keys: pa.FixedSizeBinaryArray, values: pa.FixedSizeBinaryArray) -> None:
+        """Adds leaves: binary(32) (m,) both, hashes of keys and of values."""
+        end = self._count + len(keys)
+        if end > len(self._pairs):
+            self._pairs = np.concatenate([self._pairs, np.empty((end, 2 * _WIDTH), np.uint8)])
+        self._pairs[self._count : end, :_WIDTH] = _matrix(keys)
+        self._pairs[self._count : end, _WIDTH:] = _matrix(values)
+        self._count = end
+
+    def root(self) -> str:
+        """The root of the tree over them: 64 hexadecimal digits."""
+        pairs = self._pairs[: self._count]
+        order = _order(pairs)
+        lowest = [
+            _nodes(pairs[order[start : start + _AT_ONCE]], b"\x00")
+            for start in range(0, len(order), _AT_ONCE)
+        ]
+        return _root(len(pairs), _levels(np.concatenate(lowest)) if lowest else [])
+
+
 def merkle_root(keys: Sequence[pa.FixedSizeBinaryArray], values: Sequence[pa.FixedSizeBinaryArray]) -> str:
-    """The root of the tree over the leaves of all chunks: 64 hexadecimal digits. Holds about 80 bytes a leaf."""
-    pairs = _pairs(keys, values)
-    order = _order(pairs)
-    lowest = [
-        _nodes(pairs[order[start : start + _AT_ONCE]], b"\x00") for start in range(0, len(order), _AT_ONCE)
-    ]
-    levels = _levels(np.concatenate(lowest)) if lowest else []
-    return _root(len(pairs), levels)
-
-
-def _pairs(keys: Sequence[pa.FixedSizeBinaryArray], values: Sequence[pa.FixedSizeBinaryArray]) -> Bytes:
-    pairs = np.empty((sum(len(chunk) for chunk in keys), 2 * _WIDTH), np.uint8)
-    for half, chunks in ((slice(0, _WIDTH), keys), (slice(_WIDTH, None), values)):
-        start = 0
-        for chunk in chunks:
-            pairs[start : start + len(chunk), half] = _matrix(chunk)
-            start += len(chunk)
-    return pairs
+    """The root of the tree over the leaves of all chunks, which need not be cut alike: 64 hexadecimal digits."""
+    leaves = Leaves(sum(len(chunk) for chunk in keys))
+    leaves.add(
+        pa.chunked_array(keys, HASH_FIELD.type).combine_chunks(),
+        pa.chunked_array(values, HASH_FIELD.type).combine_chunks(),
+    )
+    return leaves.root()
 
 
 def _order(pairs: Bytes) -> NDArray[np.int64]:

@@ -48,13 +48,17 @@ class Provenance:
 
 @dataclass(frozen=True)
 class TableRef:
-    """The address of one version of a table, the Merkle root over its rows as `digest`, and its number of rows."""
+    """The address of one version of a table, the Merkle root over its rows as `digest`, and its number of rows.
+
+    `files_sha256` is `table_files.files_digest` of the files that it was written in.
+    """
 
     table: str
     version: int
     digest: str
     rows: int
     tag: str
+    files_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary for JSON."""
@@ -69,4 +73,5 @@ class TableRef:
             str(value["digest"]),
             int(value["rows"]),
             str(value["tag"]),
+            str(value["files_sha256"]),
         )

@@ -1,9 +1,10 @@
 """Whether a version of a table is, bit for bit and row for row, what was acknowledged when it was written.
 
-Files first, at the speed of the disk; then, where every file is as it was written, each row's hash from its
-values, and the Merkle root over all of them against the digest by which the version is known. Nothing that is
-stored beside the rows is believed: a row and its hash, a file and its entry in the commit log may have been
-changed together.
+Files first, at the speed of the disk: where every one is as it was written, by hashes that whoever refers to the
+version recorded elsewhere, its rows are those that were written. Where they are not (content was erased since, or
+nobody recorded them), or where it is asked for, each row's hash is computed from its values, and the Merkle root
+over all of them held against the digest by which the version is known. Nothing that is stored beside the rows is
+believed: a row and its hash, a file and its entry in the commit log may have been changed together.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,10 @@ from resources import lance_folder
 from resources.commits import Commit
 from resources.errors import SultanaError
 from resources.findings import Finding
-from resources.merkle import merkle_root
+from resources.merkle import Leaves
 from resources.rewritten import files_now
 from resources.row_hashes import ROW_HASH, hash_rows, hash_values
-from resources.table_files import changed_files
+from resources.table_files import changed_files, files_digest
 from resources.table_refs import TableRef
 from resources.tables import LanceTables
 from resources.text import escape_terminal
@@ -36,6 +37,7 @@ class Verified:
     """What was looked at, and what is wrong with it."""
 
     rows: int = 0
+    hashed_rows: int = 0  # of them, those whose values were read and hashed
     files: int = 0
     size: int = 0  # bytes of those files
     problems: list[Finding] = field(default_factory=list)
@@ -69,9 +71,11 @@ def verify_version(
     ref: TableRef,
     progress: Callable[[int], object] = lambda rows: None,
     erasure: Erasure | None = None,
+    every_row: bool = False,
 ) -> Verified:
-    """Recompute every hash of one version from stored bytes; `progress` is told the number of rows of each batch.
+    """Recompute the hashes of one version from stored bytes; `progress` is told the number of rows of each batch.
 
+    With `every_row` those of its rows even where its files are, bit for bit, those that `ref` names.
     Of rows whose content is gone on purpose (`erasure`) the hash that was stored with them stands.
     """
     found, name = Verified(), f"{ref.table} version {ref.version}"
@@ -102,6 +106,10 @@ def verify_version(
         return found  # a damaged file can crash the reader of it
     if lance_folder.tags(folder).get(commit.tag) != commit.version:
         problem(f"its tag {commit.tag} is missing or was moved", f"Tag version {commit.version} again")
+    if not every_row and ref.files_sha256 == files_digest(files):
+        found.rows = commit.rows
+        progress(found.rows)
+        return found
     try:
         dataset = tables.open(ref)
     except SultanaError as error:
@@ -109,27 +117,26 @@ def verify_version(
     if ROW_HASH not in dataset.schema.names:
         return problem("its rows carry no hashes")
     columns = [column for column in dataset.schema.names if column != ROW_HASH]
-    keys: list[pa.Array] = []
-    hashes: list[pa.Array] = []
+    leaves = Leaves(commit.rows)
     wrong: list[str] = []
     for batch in dataset.to_batches(batch_size=_BATCH):
         own = hash_rows(batch, columns)
-        keys.append(hash_values(batch[commit.key]))
-        hashes.append(own)
         if not own.equals(batch[ROW_HASH]):
             others = pc.not_equal(own, batch[ROW_HASH])
             excused = erasure.excuses(batch.filter(others), commit.key) if erasure else set()
             wrong += [name for name in batch[commit.key].filter(others).to_pylist() if name not in excused]
             if excused:
                 stands = pc.is_in(batch[commit.key], value_set=pa.array(sorted(excused), pa.string()))
-                hashes[-1] = pc.if_else(stands, batch[ROW_HASH], own)
+                own = pc.if_else(stands, batch[ROW_HASH], own)
+        leaves.add(hash_values(batch[commit.key]), own)
         found.rows += batch.num_rows
         progress(batch.num_rows)
     if wrong:
         problem(f"{len(wrong):,} rows do not have the content that they had when written: {_some(wrong)}")
     if found.rows != commit.rows:
         problem(f"it has {found.rows:,} rows; {commit.rows:,} were written")
-    if merkle_root(keys, hashes) != ref.digest and not found.problems:
+    found.hashed_rows = found.rows
+    if leaves.root() != ref.digest and not found.problems:
         problem("its rows were exchanged, added or removed: they do not give the digest that was recorded")
     return found
 

@@ -36,7 +36,7 @@ Mode = Literal["overwrite", "append", "upsert"]
 
 
 def _ref(commit: Commit) -> TableRef:
-    return TableRef(commit.table, commit.version, commit.digest, commit.rows, commit.tag)
+    return TableRef(commit.table, commit.version, commit.digest, commit.rows, commit.tag, commit.files_sha256)
 
 
 def _declared(dataset: "LanceDataset") -> list[str]:

@@ -47,6 +47,13 @@ def audit(
             "--verify", help="Recompute every hash from stored bytes; ends with 1 where one does not hold."
         ),
     ] = False,
+    every_row: Annotated[
+        bool,
+        typer.Option(
+            "--every-row",
+            help="The same, and each row's hash even where its file is the one that was recorded.",
+        ),
+    ] = False,
     replay: Annotated[
         bool,
         typer.Option(
@@ -68,7 +75,13 @@ def audit(
     with explained(as_json=as_json) as console:
         with drawn_progress(console):
             found = audit_version(
-                model, rows, page, verified=verify, replayed=replay, tracking_uri=tracking_uri
+                model,
+                rows,
+                page,
+                verified=verify,
+                every_row=every_row,
+                replayed=replay,
+                tracking_uri=tracking_uri,
             )
         if not as_json:
             show_audit(found, console)

@@ -43,7 +43,7 @@ def audit(folder: Path, runs: int, rows: int) -> dict[str, Any]:
         place = folder / f"world-{ledger}.json"
         place.write_text(json.dumps(told), encoding="utf-8")
         found: dict[str, Any] = {}
-        for what in ("totals", "rows", "trace", "compare", "prove", "verify", "floor"):
+        for what in ("totals", "rows", "trace", "compare", "prove", "verify", "verify rows", "floor"):
             results = [run_side("audit_sides", what, place, threads=None) for _ in range(runs)]
             found[what] = {
                 name: round(statistics.median(one[name] for one in results), 3)

@@ -80,6 +80,12 @@ def test_an_honest_model_is_sound(scene: Scene) -> None:
     }
     assert any("adapter" in name for name in found["verification"]["model_files"])
     assert found["manifest"]["signed_by"] == found["verification"]["signed_by"] != KEY
+    # The chain names the files of its tables; with every row, their values are hashed as well.
+    of_chain = {ref["table"] for one in found["chain"] for ref in one["tables"]}
+    assert all(one["hashed_rows"] == 0 for one in tables_of(found) if one["table"] in of_chain)
+    thorough = audit("sultana/1", every_row=True)
+    assert thorough["verification"]["problems"] == []
+    assert all(one["hashed_rows"] == one["rows"] > 0 for one in tables_of(thorough))
 
 
 def test_an_audit_needs_no_event_log(scene: Scene) -> None:
