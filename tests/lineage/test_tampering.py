@@ -28,6 +28,13 @@ from resources.tracking import Tracking
 
 TAMPERINGS = int(os.environ.get("SULTANA_TAMPERINGS", "120"))
 KEY = "11" * 32
+SLOW = pytest.mark.slow
+QUICK = {
+    *("bit_of_rows", "edited_row", "swapped_rows", "edited_score_of_the_ledger", "edited_commit"),
+    *("bit_of_the_model", "edited_parameter", "edited_hash_of_the_manifest", "moved_alias"),
+    "edited_configuration_in_dagster",
+}
+"""One kind for each store and artifact; the others are tried with the slow tests."""
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +110,7 @@ def test_an_audit_needs_no_event_log(scene: Scene) -> None:
         assert found[what] == before[what]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [one if one in QUICK else pytest.param(one, marks=SLOW) for one in KINDS])
 def test_every_kind_of_tampering_is_found_and_named(scene: Scene, kind: str) -> None:
     with undone(scene):
         words = KINDS[kind](scene, np.random.default_rng(0))
