@@ -106,8 +106,10 @@ def test_an_audit_needs_no_event_log(scene: Scene) -> None:
         aside.rename(home)
     assert (before["manifest"]["told_by"], found["manifest"]["told_by"]) == (DAGSTER, MLFLOW)
     assert found["verification"]["problems"] == [] and found["manifest"]["agrees"] is True
-    for what in ("chain", "totals", "training_set", "contamination", "retractions"):
+    for what in ("chain", "totals", "training_set", "retractions"):
         assert found[what] == before[what]
+    # Which evaluation is the newest is Dagster's to know: without it all that were made are told.
+    assert before["contamination"] and all(row in found["contamination"] for row in before["contamination"])
 
 
 @pytest.mark.parametrize("kind", [one if one in QUICK else pytest.param(one, marks=SLOW) for one in KINDS])
