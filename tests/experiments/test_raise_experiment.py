@@ -258,6 +258,7 @@ def folder(tmp_path: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_command_runs_and_goes_on_where_it_stopped(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

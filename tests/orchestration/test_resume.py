@@ -37,7 +37,9 @@ def start(data: Path, config: Path) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+# The loop itself is killed and resumed by tests/finetuning/test_loop.py at every run of the suite.
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_killed_training_ends_with_the_same_weights(
     tmp_path: Path, models_folder: Path, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
