@@ -107,13 +107,14 @@ def _tables(
     refs += [
         table_of(one, record.table) for one in evaluations for record in (EVALUATIONS, EVALUATION_ANSWERS)
     ]
+    # No chain names the files of these: only the log that could have been changed with them does.
     heads = [tables.head(record.table) for record in (PROMOTIONS, RETRACTIONS, ERASURES)]
     refs += [ref for ref in heads if ref is not None]
     for ref in dict.fromkeys(refs):
         with track(f"verifying {ref.table} version {ref.version}", None, "rows", say) as progress:
             try:
                 erasure = erasure_of(tables, ref.table)
-                found = verify_version(tables, ref, progress.advance, erasure, every_row)
+                found = verify_version(tables, ref, progress.advance, erasure, every_row or ref in heads)
             except (SultanaError, OSError, ValueError, RuntimeError) as error:
                 # Lance has no error class of its own for what it cannot read.
                 problems.append(

@@ -140,13 +140,13 @@ def edited_evaluation(scene: Scene, generator: Generator) -> Words:
 
 
 def edited_decision(scene: Scene, generator: Generator) -> Words:
-    """A decision rewritten with every hash below it, the table's digest in Lance and in the log as well."""
+    """Who decided, with every hash beside it: no chain names the files of this table."""
 
     def change(rows: list[dict[str, Any]]) -> None:
-        _any(rows, generator)["reason"] = "it was the best"
+        _any(rows, generator)["decided_by"] = "nobody"
 
     rewrite(scene, ref_of(scene, PROMOTIONS.table), change)
-    return (PROMOTIONS.table,)
+    return PROMOTIONS.table, "do not give the digest"
 
 
 def edited_commit(scene: Scene, generator: Generator) -> Words:
