@@ -8,8 +8,7 @@ import orjson
 
 from assets.lineage import check_proof
 from assets.lineage.audit.forward import find_origins, parse
-from assets.lineage.manifest import manifest_bytes
-from assets.materialized import every_materialization
+from assets.lineage.manifest import manifest_bytes, table_of
 from orchestration.chains import lineage_of
 from orchestration.instance import open_instance
 from orchestration.registered import find_registered, open_registry
@@ -24,8 +23,9 @@ PROOF, CHECKER = "proof.json", "check_proof.py"
 def prove(reference: str, row: str, out: Path, *, tracking_uri: str = "") -> dict[str, Any]:
     """Writes the folder `out` with the proof and the script that checks it; what was proved, as JSON values.
 
-    `row` is the id of an instruction or an origin, or FILE:LINE. An id that no table knows is proved out. Raises
-    SultanaError where the version has no manifest, or another one than its chain gives, or `out` exists.
+    `row` is the id of an instruction or an origin, or FILE:LINE, as the sources were when the version was made. An id
+    that they do not know is proved out. Raises SultanaError where FILE:LINE is nowhere or in several files, the
+    version has no manifest, or another one than its chain gives, or `out` exists.
     """
     out = out.expanduser().resolve()
     if out.exists():
@@ -35,19 +35,21 @@ def prove(reference: str, row: str, out: Path, *, tracking_uri: str = "") -> dic
     asked = parse(row)
     with open_instance(data_folder()) as instance:
         lineage = lineage_of(instance, tracking, tables, model)
-        instruction = asked.row_id
-        for raw in every_materialization(instance, "raw_instructions"):
-            if tables.is_reclaimed(raw.table()):
-                continue
-            if origins := find_origins(tables, raw.table(), asked):
-                instruction = origins[0]["instruction_id"]
-                break
-        else:
-            if asked.row_id is None:
-                raise SultanaError(
-                    f"No source that was read has {escape_terminal(row, 80)}",
-                    "Check the file and the line, or name the row by its id",
-                )
+        chain = lineage.chain
+        clusters = chain.follow(chain.follow(chain.checkpoint, "curriculum"), "diversity_clusters")
+        raw = chain.follow(chain.follow(clusters, "instructions"), "raw_instructions")
+        names = {one["instruction_id"] for one in find_origins(tables, table_of(raw), asked)}
+    if not names and asked.row_id is None:
+        raise SultanaError(
+            f"No source that {model.title} was made from has {escape_terminal(row, 80)}",
+            "Check the file and the line, or name the row by its id",
+        )
+    if len(names) > 1:
+        raise SultanaError(
+            f"{len(names)} rows stood at {escape_terminal(row, 80)}, in files whose names end alike",
+            "Give more of the file's path, or the row's id",
+        )
+    instruction = names.pop() if names else asked.row_id
     if instruction is None:
         raise SultanaError(
             f"{escape_terminal(row, 80)} could not be read as an instruction, so no model was trained on it",

@@ -7,12 +7,15 @@ audits are never more than 100).
 import itertools
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from rich.console import Console
 from tampering import KINDS, Scene, undone
@@ -21,6 +24,7 @@ from assets.lineage.promotion import PromotionRule
 from orchestration.auditing import audit
 from orchestration.chains import DAGSTER, MLFLOW
 from orchestration.promotion import promote
+from orchestration.proving import prove
 from orchestration.run import Request, run_request
 from resources.errors import SultanaError
 from resources.table_refs import TableRef
@@ -110,6 +114,24 @@ def test_an_audit_needs_no_event_log(scene: Scene) -> None:
         assert found[what] == before[what]
     # Which evaluation is the newest is Dagster's to know: without it all that were made are told.
     assert before["contamination"] and all(row in found["contamination"] for row in before["contamination"])
+
+
+def test_a_proof_of_a_line_holds_and_what_is_nowhere_is_said(scene: Scene, tmp_path: Path) -> None:
+    audit("sultana/1", tmp_path / "rows.jsonl")
+    first = orjson.loads((tmp_path / "rows.jsonl").read_bytes().splitlines()[0])["parents"][0]
+    origin = first["origins"][0]
+    for number, row in enumerate((first["instruction_id"], f"{origin['file']}:{origin['position']}")):
+        told = prove("sultana/1", row, tmp_path / str(number))
+        assert (told["instruction_id"], told["included"]) == (first["instruction_id"], True) and told["uses"]
+        checked = [sys.executable, "-I", "-S", "check_proof.py", "proof.json"]
+        command = [*checked, "--manifest-sha256", told["manifest_sha256"]]
+        assert subprocess.run(command, cwd=tmp_path / str(number), check=False).returncode == 0
+    assert not prove("sultana/1", "0" * 32, tmp_path / "absent")["included"]
+    with pytest.raises(SultanaError, match="No source that sultana version 1 was made from has"):
+        prove("sultana/1", "nothing.jsonl:3", tmp_path / "nowhere")
+    with pytest.raises(SultanaError, match="exists already"):
+        prove("sultana/1", first["instruction_id"], tmp_path / "absent")
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("kind", [one if one in QUICK else pytest.param(one, marks=SLOW) for one in KINDS])
