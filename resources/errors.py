@@ -8,8 +8,9 @@ class SultanaError(Exception):
     step's error.
     """
 
-    def __init__(self, problem: str, remedy: str) -> None:
-        """`problem` says what is wrong and where; `remedy` what to do about it."""
+    def __init__(self, problem: str, remedy: str, *, code: str = "") -> None:
+        """`problem` says what is wrong and where; `remedy` what to do about it; `code` names the kind of fault."""
+        self.code = code
         self.problem = problem.rstrip(". ")
         self.remedy = remedy.rstrip(". ")
         super().__init__(f"{self.problem}. {self.remedy}.")
