@@ -67,7 +67,11 @@ def read_columns(
     for batch in batches:
         missing = set(CURRICULUM.schema.names) - set(batch.schema.names)
         if missing:
-            raise SultanaError(f"The curriculum table lacks the columns {', '.join(sorted(missing))}", REMEDY)
+            raise SultanaError(
+                f"The curriculum table lacks the columns {', '.join(sorted(missing))}",
+                REMEDY,
+                code="curriculum-invalid",
+            )
         if identity is not None:
             batch = batch.filter(pc.equal(batch["curriculum_id"], identity))
         if not batch.num_rows:
@@ -78,6 +82,7 @@ def read_columns(
             raise SultanaError(
                 f"The entries are of more than one curriculum, strategy or seed (curricula: {known})",
                 "Name the curriculum to read, and keep one strategy and seed per curriculum",
+                code="curriculum-ambiguous",
             )
         _check_entries(batch)
         parts.append(_compact(batch))
@@ -87,6 +92,7 @@ def read_columns(
             if identity is None
             else f"Curriculum {identity} has no entry",
             "Materialize the curriculum",
+            code="curriculum-empty",
         )
     found, strategy, seed = headers.pop()
     entries = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
@@ -163,7 +169,9 @@ def _check_entries(batch: pa.RecordBatch) -> None:
     if found:
         at, number = min(found)
         row = batch.slice(at, 1).to_pylist()[0]
-        raise SultanaError(f"Entry {row['entry_id']} {_RULES[number].told(row)}", REMEDY)
+        raise SultanaError(
+            f"Entry {row['entry_id']} {_RULES[number].told(row)}", REMEDY, code="curriculum-invalid"
+        )
 
 
 def _check_complete(
@@ -173,7 +181,9 @@ def _check_complete(
     twice = np.flatnonzero((np.diff(step) == 0) & (np.diff(slot) == 0))
     if len(twice):
         raise SultanaError(
-            f"Step {step[twice[0]]} of curriculum {found} has slot {slot[twice[0]]} twice", REMEDY
+            f"Step {step[twice[0]]} of curriculum {found} has slot {slot[twice[0]]} twice",
+            REMEDY,
+            code="curriculum-invalid",
         )
     there, starts, counts = np.unique(step, return_index=True, return_counts=True)
     total = int(there[-1]) + 1 if steps is None else steps
@@ -181,7 +191,9 @@ def _check_complete(
         expected = np.arange(min(total, len(there) + 1))
         absent = np.setdiff1d(expected, there)
         where = f"lacks step {absent[0]}" if len(absent) else f"has {len(there)} steps"
-        raise SultanaError(f"Curriculum {found} {where}; expected steps 0 to {total - 1}", REMEDY)
+        raise SultanaError(
+            f"Curriculum {found} {where}; expected steps 0 to {total - 1}", REMEDY, code="curriculum-invalid"
+        )
     size = int(counts.max()) if batch_size is None else batch_size
     # Ordered and without repeats, the slots of a step are 0..B-1 where there are B of them that begin with 0 and
     # end with B-1.
@@ -190,6 +202,8 @@ def _check_complete(
         at = int(np.flatnonzero(~whole)[0])
         slots = slot[starts[at] : starts[at] + counts[at]].tolist()
         raise SultanaError(
-            f"Step {there[at]} of curriculum {found} has slots {slots}; expected 0 to {size - 1}", REMEDY
+            f"Step {there[at]} of curriculum {found} has slots {slots}; expected 0 to {size - 1}",
+            REMEDY,
+            code="curriculum-invalid",
         )
     return total, size

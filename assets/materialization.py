@@ -131,6 +131,7 @@ class Stage:
             raise SultanaError(
                 f"Run {self.context.run_id} has already ended, so its step '{self.asset}' may not commit",
                 "Nothing was written; start the run again",
+                code="run-ended",
             )
 
     def write(

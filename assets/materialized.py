@@ -105,6 +105,7 @@ def require(instance: dg.DagsterInstance, asset: str, partition: str | None = No
         raise SultanaError(
             f"The asset '{asset}'{where} has not been materialized yet",
             f"Materialize '{asset}' first, or run: sultana run --to {asset}",
+            code="not-materialized",
         )
     return found[0]
 
@@ -117,6 +118,7 @@ def record_at(instance: dg.DagsterInstance, pointer: Mapping[str, Any]) -> Mappi
         raise SultanaError(
             f"Dagster no longer knows materialization {pointer['storage_id']} of '{pointer['asset']}'",
             "Restore the Dagster instance from a backup, or run the same `sultana run` again",
+            code="history-missing",
         )
     return {**found[0].record, "made_at": found[0].timestamp}
 
@@ -129,6 +131,7 @@ def follow(instance: dg.DagsterInstance, made: Materialized, asset: str) -> Mate
         raise SultanaError(
             f"Dagster no longer knows the materialization of '{asset}' that '{made.asset}' was made from",
             f"Materialize '{made.asset}' again",
+            code="history-missing",
         )
     return found[0]
 

@@ -51,11 +51,13 @@ def method_of(strategy: str) -> str:
         raise SultanaError(
             f"There is no strategy '{strategy}'",
             f"Choose from: {', '.join(STRATEGIES)}; a label may follow behind a hyphen, such as raise-two-rounds",
+            code="partition-unknown",
         )
     if hyphen and not LABEL.fullmatch(label):
         raise SultanaError(
             f"The strategy '{strategy}' has no valid label behind its hyphen",
             "Use up to 64 letters, digits, _ and -, such as raise-two-rounds",
+            code="partition-unknown",
         )
     return method
 
@@ -64,7 +66,9 @@ def check_seed(seed: str) -> int:
     """A seed from its text. Raises SultanaError where it is not a whole number from 0 to 2³¹ - 1."""
     if not re.fullmatch(r"0|[1-9][0-9]{0,9}", seed) or int(seed) > LARGEST_SEED:
         raise SultanaError(
-            f"There is no seed '{seed}'", f"Use a whole number from 0 to {LARGEST_SEED}, such as 0"
+            f"There is no seed '{seed}'",
+            f"Use a whole number from 0 to {LARGEST_SEED}, such as 0",
+            code="partition-unknown",
         )
     return int(seed)
 

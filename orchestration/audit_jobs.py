@@ -38,6 +38,7 @@ def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry:
         raise SultanaError(
             f"What is stored behind {config.model} is not what was recorded, or it does not train to the same weights",
             "See what differs, and what to do, in the log of this run",
+            code="audit-failed",
         )
 
 
@@ -59,7 +60,11 @@ def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry:
     from orchestration.tracing import trace
 
     if bool(config.row) == bool(config.text):
-        raise SultanaError("Either a row or a text is traced", "Fill in one of the settings row and text")
+        raise SultanaError(
+            "Either a row or a text is traced",
+            "Fill in one of the settings row and text",
+            code="settings-conflict",
+        )
     if config.row:
         found = trace(config.row, registry.tracking_uri)
     else:

@@ -80,6 +80,7 @@ def chain_of(instance: dg.DagsterInstance, tracking: "Tracking", model: Register
             raise SultanaError(
                 f"{error.problem}, and {model.title} has no manifest in MLflow",
                 f"{error.remedy}, or materialize lineage_manifest",
+                code=error.code,
             ) from error
         return Chain(tuple(kept["materializations"])), MLFLOW
 

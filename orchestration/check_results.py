@@ -54,4 +54,5 @@ def stopped(found: dg.AssetCheckEvaluation) -> SultanaError:
         f"The check {found.check_name} of {found.asset_key.to_user_string()} failed, and nothing that depends on it "
         f"was made. {found.description}",
         "Then run the same command again",
+        code="check-failed",
     )

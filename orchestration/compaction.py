@@ -39,7 +39,9 @@ def compact_table(tables: LanceTables, table: str, run_id: str, *, dry_run: bool
     base = tables.head(table)
     commit = tables.commits.head(table)
     if base is None or commit is None:
-        raise SultanaError(f"The table {table} has no version", "Materialize its asset")
+        raise SultanaError(
+            f"The table {table} has no version", "Materialize its asset", code="not-materialized"
+        )
     told = {"table": table, "from_version": base.version, "files": len(data_files(tables, table))}
     if dry_run:
         return {**told, "to_version": None}
@@ -50,7 +52,9 @@ def compact_table(tables: LanceTables, table: str, run_id: str, *, dry_run: bool
         # Called with the writer lock held: from here on nobody else can write.
         if tables.head(table) != base:
             raise SultanaError(
-                f"The table {table} was written to while it was to be compacted", "Run the same command again"
+                f"The table {table} was written to while it was to be compacted",
+                "Run the same command again",
+                code="table-written-meanwhile",
             )
         yield from tables.batches(base)
 
@@ -66,5 +70,6 @@ def compact_table(tables: LanceTables, table: str, run_id: str, *, dry_run: bool
         raise SultanaError(
             f"Version {written.version} of the table {table} is a copy of version {base.version} and differs from it",
             "Run `sultana doctor`",
+            code="table-copy-differs",
         )
     return {**told, "to_version": written.version}

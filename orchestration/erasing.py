@@ -40,6 +40,7 @@ def refuse_while_running(instance: dg.DagsterInstance) -> None:
         raise SultanaError(
             f"Run {running[0].run_id} is going on, and may read what is to be erased",
             "Wait until it has ended, or end it, and give the same command again",
+            code="runs-in-progress",
         )
 
 
@@ -121,6 +122,7 @@ def _erase_events(instance: dg.DagsterInstance, needles: Needles) -> int:
         raise SultanaError(
             f"The event log {type(storage).__name__} is in no database that can be searched",
             "Remove the texts of the rows from it, or keep Dagster's events in SQLite or PostgreSQL",
+            code="event-log-unsearchable",
         )
     columns = [
         (SqlEventLogStorageTable, ("event",)),
@@ -183,11 +185,13 @@ def _forget_free_pages(database: Path) -> None:
         raise SultanaError(
             f"{database} cannot be rewritten: {error}",
             "Stop the Dagster UI and daemon, and give the same command again",
+            code="database-in-use",
         ) from error
     if busy:
         raise SultanaError(
             f"The write-ahead log of {database} is in use, and may hold erased text",
             "Stop the Dagster UI and daemon, and give the same command again",
+            code="database-in-use",
         )
 
 

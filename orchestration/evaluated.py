@@ -18,6 +18,7 @@ def evaluation_of(instance: dg.DagsterInstance, model: Registered) -> Materializ
             f"{model.title} has not been evaluated",
             "Materialize the asset 'evaluation' of its partition "
             f"({model.tags[PARTITION_TAG]}), or run: sultana run --to evaluation",
+            code="not-evaluated",
         )
     return found[0]
 
@@ -42,6 +43,7 @@ def alike_evaluation(
         f"settings as that of {model.title}",
         "Evaluate both alike (configuration of the asset 'evaluation', or 'baseline_evaluation' for the base "
         "model); a promotion can waive the rule with --force and a reason",
+        code="evaluations-not-comparable",
     )
 
 

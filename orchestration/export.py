@@ -72,6 +72,7 @@ def _partition(strategy: str | None, seed: int | None) -> dg.MultiPartitionKey |
         raise SultanaError(
             f"A curriculum has a strategy and a seed, and no {what} is named",
             f"Add --{what}, such as {', '.join(offered)}",
+            code="partition-unknown",
         )
     return partition_key(strategy, seed)
 
@@ -88,6 +89,7 @@ def _root(instance: dg.DagsterInstance, partition: dg.MultiPartitionKey | None) 
     raise SultanaError(
         f"The curriculum of strategy {strategy} with seed {seed} has not been materialized yet",
         f"Run: sultana run --strategy {strategy} --seed {seed} --to curriculum{others}",
+        code="not-materialized",
     )
 
 

@@ -33,6 +33,7 @@ def disk_is_full(folder: Path) -> SultanaError:
     return SultanaError(
         f"The disk that holds {folder} is full; what was committed before is intact",
         "Free some space, or set SULTANA_DATA to a folder on another disk, and run the same command again",
+        code="disk-full",
     )
 
 
@@ -51,21 +52,28 @@ def explain(error: BaseException, folder: Path) -> SultanaError | None:
                 f"A database in {folder} could not be written: the disk that holds it is full, or failing; "
                 "what was committed before is intact",
                 "Free some space, or set SULTANA_DATA to a folder on another disk, and run the same command again",
+                code="disk-full",
             )
         if found := UNREACHABLE.search(str(one)):
             return SultanaError(
                 f"The PostgreSQL database cannot be used: {found[1]}",
                 "Start it, and check SULTANA_DAGSTER_POSTGRES, SULTANA_TRACKING_URI and PGPASSWORD",
+                code="postgres-unreachable",
             )
         if isinstance(one, ValidationError):
             return wrong_settings(one, one.title)
         if isinstance(one, DagsterInvalidConfigError):
             reasons = "; ".join(" ".join(each.message.split()) for each in one.errors) or str(one)
-            return SultanaError(f"The configuration is wrong: {reasons}", "Correct it; nothing was started")
+            return SultanaError(
+                f"The configuration is wrong: {reasons}",
+                "Correct it; nothing was started",
+                code="configuration-invalid",
+            )
         if isinstance(one, PermissionError):
             return SultanaError(
                 f"{one.filename or folder} cannot be opened: permission denied",
                 "Give this user read and write access to it, or set SULTANA_DATA to another folder",
+                code="permission-denied",
             )
     return None
 
@@ -76,4 +84,8 @@ def wrong_settings(error: ValidationError, where: str) -> SultanaError:
         f"{'.'.join(str(part) for part in one['loc']) or 'settings'} = {one.get('input')!r}: {one['msg']}"
         for one in error.errors()
     )
-    return SultanaError(f"Wrong setting of {where}: {reasons}", "Correct it; nothing was started")
+    return SultanaError(
+        f"Wrong setting of {where}: {reasons}",
+        "Correct it; nothing was started",
+        code="configuration-invalid",
+    )

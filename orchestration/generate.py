@@ -75,6 +75,7 @@ class Chat:
             raise SultanaError(
                 f"The conversation has {len(ids):,} tokens and the model reads {self.most_tokens:,}",
                 "Begin a new one",
+                code="longer-than-model-reads",
             )
         ends = sorted(self.encoder.end_ids)
         sampled = self.sampling.temperature > 0
@@ -134,7 +135,11 @@ def open_chat(reference: str, sampling: Sampling, tracking_uri: str = "") -> Cha
 def generate(reference: str, prompt: str | None, sampling: Sampling, tracking_uri: str = "") -> None:
     """Answers one prompt, or every line of standard input until it ends (Ctrl-D)."""
     if prompt is not None and not canonical_text(prompt):
-        raise SultanaError("The prompt is empty", "Write a question after --prompt, or leave the option out")
+        raise SultanaError(
+            "The prompt is empty",
+            "Write a question after --prompt, or leave the option out",
+            code="text-empty",
+        )
     chat = open_chat(reference, sampling, tracking_uri)
     for line in [prompt] if prompt is not None else _lines():
         chat.reply(line, _write)

@@ -90,11 +90,13 @@ def _wants_postgres() -> bool:
         raise SultanaError(
             f"{POSTGRES} is no address of a PostgreSQL database",
             "Write it as postgresql+psycopg2://USER@HOST/NAME",
+            code="address-invalid",
         )
     if importlib.util.find_spec("dagster_postgres") is None:
         raise SultanaError(
             f"{POSTGRES} is set, and the package dagster-postgres is not installed",
             "Install it: pip install 'sultana[serving]'",
+            code="package-missing",
         )
     return True
 
@@ -106,6 +108,7 @@ def _check_storage(settings: Path) -> None:
             f"{POSTGRES} is set, but {settings} keeps runs and events in SQLite",
             f"Unset it, or move {settings.parent} away to start with an empty history in PostgreSQL "
             "(tables and models stay)",
+            code="history-elsewhere",
         )
 
 

@@ -50,6 +50,7 @@ class Maintenance:
             raise SultanaError(
                 f"{len(running)} runs are in progress, among them {running[0]}; they could read what would be removed",
                 "Wait until they have ended, and run it again; --dry-run works meanwhile",
+                code="runs-in-progress",
             )
 
     def plans(self, names: list[str], days: float) -> list[Plan]:
@@ -70,6 +71,7 @@ def retention_days(given: float | None) -> float:
         raise SultanaError(
             f"The retention age is {text if given is None else given!r}; expected days, from 0 to 36,500",
             f"Correct --older-than or {RETENTION}",
+            code="setting-out-of-bounds",
         )
     return days
 

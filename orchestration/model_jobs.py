@@ -148,6 +148,7 @@ def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> Non
         raise SultanaError(
             f"{found['problems']} problems were found on this machine",
             "Mend them as the log of this run says",
+            code="doctor-found-problems",
         )
 
 

@@ -59,7 +59,9 @@ def promote(
     not those that were published.
     """
     if force and not reason.strip():
-        raise SultanaError("The rule is to be waived without a reason", 'Add --reason "..."')
+        raise SultanaError(
+            "The rule is to be waived without a reason", 'Add --reason "..."', code="reason-missing"
+        )
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     name = parse_reference(reference).name
     with exclusive_lock(data_folder() / "locks" / f"promotion-{name}.lock", LOCK_SECONDS):
@@ -69,6 +71,7 @@ def promote(
             raise SultanaError(
                 f"{candidate.title} is the champion already",
                 f"Name another version: sultana promote {name}/VERSION",
+                code="champion-already",
             )
         tracking.verify(name, candidate.version)
         with open_instance(data_folder()) as instance:
@@ -77,6 +80,7 @@ def promote(
                 raise SultanaError(
                     f"{candidate.title} is not promoted: {in_words_held(candidate.title, held)}",
                     'Train one without those rows, or waive it: --force --reason "..."',
+                    code="promotion-refused",
                 )
             comparisons, evidence, waived = gather_evidence(
                 instance, tables, tracking, candidate, present, rule, force
@@ -88,6 +92,7 @@ def promote(
             raise SultanaError(
                 f"{candidate.title} is not promoted: {in_words(failed[0])}{more}",
                 'Train a better one, state another rule, or waive it: --force --reason "..."',
+                code="promotion-refused",
             )
         decided = decide(
             tracking,
@@ -132,6 +137,7 @@ def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str
         raise SultanaError(
             f"A roll-back takes a model, not a version: {escape_terminal(name, 80)}",
             f"Write: sultana rollback {reference.name}",
+            code="model-reference-invalid",
         )
     with exclusive_lock(data_folder() / "locks" / f"promotion-{name}.lock", LOCK_SECONDS):
         find_registered(tracking, name)
@@ -150,13 +156,16 @@ def rollback(name: str, console: Console, *, reason: str = "", tracking_uri: str
             stands = standing(history)
             if stands is None:
                 raise SultanaError(
-                    f"No promotion of the model '{name}' stands", f"Promote a version: sultana promote {name}"
+                    f"No promotion of the model '{name}' stands",
+                    f"Promote a version: sultana promote {name}",
+                    code="promotion-missing",
                 )
             if stands.version != present:
                 raise SultanaError(
                     f"The champion of '{name}' is {f'version {present}' if present else 'not set'}, but version "
                     f"{stands.version} was promoted last: the alias was moved by something else",
                     f"Say which one it is to be: sultana promote {name}/VERSION",
+                    code="champion-moved",
                 )
             target = stands.previous_version
             _refuse_retracted(tables, tracking, name, target)
@@ -189,6 +198,7 @@ def _refuse_retracted(tables: LanceTables, tracking: Tracking, name: str, versio
             raise SultanaError(
                 f"Not rolled back: {in_words_held(before.title, held)}",
                 f'Say that it is to be so: sultana promote {name}/{version} --force --reason "..."',
+                code="promotion-refused",
             )
 
 

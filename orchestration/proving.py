@@ -29,7 +29,9 @@ def prove(reference: str, row: str, out: Path, *, tracking_uri: str = "") -> dic
     """
     out = out.expanduser().resolve()
     if out.exists():
-        raise SultanaError(f"{out} exists already", "Name a folder that does not exist yet")
+        raise SultanaError(
+            f"{out} exists already", "Name a folder that does not exist yet", code="output-exists"
+        )
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     model = find_registered(tracking, reference)
     asked = parse(row)
@@ -43,17 +45,20 @@ def prove(reference: str, row: str, out: Path, *, tracking_uri: str = "") -> dic
         raise SultanaError(
             f"No source that {model.title} was made from has {escape_terminal(row, 80)}",
             "Check the file and the line, or name the row by its id",
+            code="row-not-found",
         )
     if len(names) > 1:
         raise SultanaError(
             f"{len(names)} rows stood at {escape_terminal(row, 80)}, in files whose names end alike",
             "Give more of the file's path, or the row's id",
+            code="row-ambiguous",
         )
     instruction = names.pop() if names else asked.row_id
     if instruction is None:
         raise SultanaError(
             f"{escape_terminal(row, 80)} could not be read as an instruction, so no model was trained on it",
             f"See why: sultana trace {escape_terminal(row, 80)}",
+            code="row-unusable",
         )
     if lineage.registered_sha256 != lineage.sha256:
         raise SultanaError(
@@ -62,6 +67,7 @@ def prove(reference: str, row: str, out: Path, *, tracking_uri: str = "") -> dic
             "Materialize lineage_manifest"
             if lineage.registered_sha256 is None
             else f"Find out what was changed: sultana audit {model.name}/{model.version} --verify",
+            code="manifest-changed",
         )
     document = lineage.trained_on.proof(
         instruction, manifest_bytes(lineage.manifest).decode(), lineage.signature

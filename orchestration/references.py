@@ -132,6 +132,7 @@ def _chain(found: Mapping[int, Materialized], root: int, seen: set[int]) -> Iter
                     f"'{made.asset}' was made from: what it needs is not known",
                     "Nothing was reclaimed; restore the Dagster instance from a backup, or materialize "
                     f"'{made.asset}' again",
+                    code="history-missing",
                 )
             waiting.append(found[pointer["storage_id"]])
         if made.asset in ("instructions", "raw_instructions"):
@@ -165,6 +166,7 @@ def _unrecorded(
                     "has no lineage manifest: what it needs is not known",
                     "Nothing was reclaimed; restore the Dagster instance from a backup, or delete the version from "
                     "the registry if it is not needed",
+                    code="history-missing",
                 )
             for one in manifest["materializations"]:
                 for ref in one["tables"].values():

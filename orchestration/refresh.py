@@ -40,7 +40,9 @@ def refresh_settings() -> RefreshSettings | None:
     found = read_yaml(file, f"settings file of {SETTINGS}")
     if unknown := sorted(set(found) - {"partitions", "run_config"}):
         raise SultanaError(
-            f"The settings file {file} has an unknown key '{unknown[0]}'", "Use 'partitions' and 'run_config'"
+            f"The settings file {file} has an unknown key '{unknown[0]}'",
+            "Use 'partitions' and 'run_config'",
+            code="setting-unknown",
         )
     run_config = found.get("run_config") or {}
     check_configuration(run_config)

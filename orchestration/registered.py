@@ -64,6 +64,7 @@ def made_for(instance: dg.DagsterInstance, asset: str, model: Registered) -> lis
         raise SultanaError(
             f"{model.title} was not registered by Sultana: it has no tag {PARTITION_TAG}",
             "Name a version that a materialized checkpoint registered",
+            code="model-not-ours",
         )
     found = []
     for made in every_materialization(instance, asset, partition):
@@ -80,6 +81,7 @@ def checkpoint_of(instance: dg.DagsterInstance, model: Registered) -> Materializ
         raise SultanaError(
             f"Dagster does not know the checkpoint that {model.title} was registered from",
             "Name the data folder that it was trained in (SULTANA_DATA), or restore its Dagster instance",
+            code="history-missing",
         )
     return found[-1]
 

@@ -36,7 +36,9 @@ def write_report(reference: str, out: Path, console: Console, *, tracking_uri: s
     out = out.expanduser().resolve()
     if out.exists():
         raise SultanaError(
-            f"{out} exists already", "Name another file, or remove this one if it is not needed"
+            f"{out} exists already",
+            "Name another file, or remove this one if it is not needed",
+            code="output-exists",
         )
     tracking = open_registry(tracking_uri)
     model, html = _render(tracking, reference, console)

@@ -83,7 +83,7 @@ def retract(request: Request, tracking_uri: str = "") -> dict[str, Any]:
     """
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     if not request.reason.strip():
-        raise SultanaError("A retraction needs a reason", 'Add --reason "..."')
+        raise SultanaError("A retraction needs a reason", 'Add --reason "..."', code="reason-missing")
     with open_instance(data_folder()) as instance, _locked():
         if request.erase:
             refuse_while_running(instance)
@@ -145,7 +145,7 @@ def undo_retraction(
     """
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     if not reason.strip():
-        raise SultanaError("Lifting a retraction needs a reason", 'Add --reason "..."')
+        raise SultanaError("Lifting a retraction needs a reason", 'Add --reason "..."', code="reason-missing")
     with open_instance(data_folder()) as instance, _locked():
         decisions = read_decisions(tables)
         stands = standing(decisions)
@@ -155,6 +155,7 @@ def undo_retraction(
                 f"'{retraction_id}' names {len(found) or 'none'} of the {len(stands.retractions)} retractions that "
                 "stand",
                 "See their ids: sultana retractions",
+                code="retraction-not-found",
             )
         lifted = found[0]
         row = {
@@ -228,6 +229,7 @@ def _rule(instance: dg.DagsterInstance, tables: LanceTables, request: Request) -
         raise SultanaError(
             f"{'Nothing is' if not named else ' and '.join(named) + ' are'} named to be retracted",
             "Name rows, or one of --source, --licence and --file; one retraction for each",
+            code="retraction-unclear",
         )
     kind = named[0]
     value, position = given[kind], None

@@ -33,6 +33,7 @@ def resolve_rows(instance: dg.DagsterInstance, tables: LanceTables, asked: Seque
             raise SultanaError(
                 f'"{escape_terminal(one, 80)}" is no id of a row',
                 f"Give {ID_LENGTH} hexadecimal digits as the tables show them; a line with --file FILE:LINE",
+                code="row-id-invalid",
             )
         if any(find_origins(tables, ref, Asked(row_id=one)) for ref in versions):
             continue
@@ -42,9 +43,12 @@ def resolve_rows(instance: dg.DagsterInstance, tables: LanceTables, asked: Seque
                 raise SultanaError(
                     f"{one} is a mix of two rows, and falls with either of them",
                     f"Retract {mixes[0]['parent_a']} or {mixes[0]['parent_b']}",
+                    code="row-is-a-mix",
                 )
         raise SultanaError(
-            f"No source has ever held the row {one}", "Look the id up: sultana trace FILE:LINE tells it"
+            f"No source has ever held the row {one}",
+            "Look the id up: sultana trace FILE:LINE tells it",
+            code="row-not-found",
         )
     return tuple(sorted(set(asked)))
 
@@ -64,7 +68,9 @@ def resolve_place(
         if rows := find_origins(tables, ref, Asked(file=file, position=line)):
             return file, line, tuple(sorted({row["instruction_id"] or row["origin_id"] for row in rows}))
     raise SultanaError(
-        f"No source has a line {line} of {escape_terminal(file, 80)}", "Check the file and the line, from 1"
+        f"No source has a line {line} of {escape_terminal(file, 80)}",
+        "Check the file and the line, from 1",
+        code="row-not-found",
     )
 
 

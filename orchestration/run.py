@@ -102,7 +102,9 @@ def plan(request: Request) -> Plan:
         target = dg.AssetKey(request.to)
         if target not in keys:
             names = ", ".join(sorted(key.to_user_string() for key in keys))
-            raise SultanaError(f"There is no asset '{request.to}'", f"Choose one of: {names}")
+            raise SultanaError(
+                f"There is no asset '{request.to}'", f"Choose one of: {names}", code="asset-unknown"
+            )
         keys = dg.AssetSelection.assets(target).upstream().resolve(graph)
         # A multi-asset is made whole.
         keys = {other for key in keys for other in graph.get(key).execution_set_asset_keys}

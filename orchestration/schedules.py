@@ -45,7 +45,9 @@ def time_zone() -> str:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         raise SultanaError(
-            f"{TIME_ZONE} is '{name}', which is no time zone", "Name one as Europe/Istanbul or UTC"
+            f"{TIME_ZONE} is '{name}', which is no time zone",
+            "Name one as Europe/Istanbul or UTC",
+            code="time-zone-unknown",
         ) from None
     return name
 

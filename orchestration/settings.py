@@ -66,7 +66,11 @@ def preset_names() -> list[str]:
 def read_preset(name: str) -> dict[str, Any]:
     """A preset: `partitions` (lists of strategy and seed) and `run_config`. Raises SultanaError."""
     if name not in preset_names():
-        raise SultanaError(f"There is no preset '{name}'", f"Choose one of: {', '.join(preset_names())}")
+        raise SultanaError(
+            f"There is no preset '{name}'",
+            f"Choose one of: {', '.join(preset_names())}",
+            code="preset-unknown",
+        )
     return read_yaml(PRESETS / f"{name}.yaml", "preset")
 
 
@@ -75,12 +79,20 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SultanaError(f"The {what} {path} does not exist", "Check the path") from None
+        raise SultanaError(
+            f"The {what} {path} does not exist", "Check the path", code="settings-file-invalid"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise SultanaError(f"The {what} {path} is not valid YAML ({reason})", "Correct it") from None
+        raise SultanaError(
+            f"The {what} {path} is not valid YAML ({reason})", "Correct it", code="settings-file-invalid"
+        ) from None
     if not isinstance(found, dict):
-        raise SultanaError(f"The {what} {path} holds no mapping", "Start it with 'ops:' or 'resources:'")
+        raise SultanaError(
+            f"The {what} {path} holds no mapping",
+            "Start it with 'ops:' or 'resources:'",
+            code="settings-file-invalid",
+        )
     return found
 
 
@@ -89,7 +101,9 @@ def check_configuration(run_config: Mapping[str, Any]) -> None:
     for key in run_config:
         if key not in ("ops", "resources", "execution", "loggers"):
             raise SultanaError(
-                f"The run configuration has an unknown key '{key}'", "Use 'ops' and 'resources'"
+                f"The run configuration has an unknown key '{key}'",
+                "Use 'ops' and 'resources'",
+                code="setting-unknown",
             )
     for name, values in (run_config.get("ops") or {}).items():
         _check_one(f"ops.{name}", CONFIGURATIONS.get(name), values)
@@ -102,18 +116,25 @@ def _check_one(where: str, configuration: type[Any] | None, values: Any) -> None
     if configuration is None:
         known = ", ".join(sorted(CONFIGURATIONS if where.startswith("ops.") else RESOURCES))
         raise SultanaError(
-            f"The run configuration names '{where}', which does not exist", f"Choose from: {known}"
+            f"The run configuration names '{where}', which does not exist",
+            f"Choose from: {known}",
+            code="setting-unknown",
         )
     if not isinstance(values, Mapping) or set(values) - {"config"}:
         raise SultanaError(
             f"'{where}' of the run configuration has no 'config'",
             f"Write {where.split('.')[1]}: {{config: {{…}}}}",
+            code="configuration-invalid",
         )
     given = values.get("config") or {}
     unknown = set(given) - set(configuration.model_fields)
     if unknown:
         known = ", ".join(sorted(configuration.model_fields))
-        raise SultanaError(f"'{where}' has no setting '{sorted(unknown)[0]}'", f"Choose from: {known}")
+        raise SultanaError(
+            f"'{where}' has no setting '{sorted(unknown)[0]}'",
+            f"Choose from: {known}",
+            code="setting-unknown",
+        )
     try:
         configuration(**given)
     except ValidationError as error:

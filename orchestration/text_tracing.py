@@ -32,10 +32,13 @@ def trace_text(text: str, match: int = 0, tracking_uri: str = "") -> dict[str, A
             raise SultanaError(
                 f"No row of the sources in {data_folder()} is like the text",
                 "Check the text, or name another data folder (SULTANA_DATA)",
+                code="row-not-found",
             )
         if not 0 <= match <= len(matches):
             raise SultanaError(
-                f"There is no match {match}: {len(matches)} rows were found", "Name one of those numbers"
+                f"There is no match {match}: {len(matches)} rows were found",
+                "Name one of those numbers",
+                code="match-unknown",
             )
         number = match or (1 if matches[0].exact else 0)
         found = follow_row(traces, parse(matches[number - 1].id)) if number else None

@@ -79,6 +79,7 @@ def trace(text: str, tracking_uri: str = "") -> dict[str, Any]:
         raise SultanaError(
             f"Nothing is known of {escape_terminal(text, 80)} in {data_folder()}",
             "Check the id or the file and line, or name another data folder (SULTANA_DATA)",
+            code="row-not-found",
         )
     return {"asked": text, **found}
 

@@ -21,10 +21,14 @@ def check_address(address: str, name: str) -> str:
     try:
         password = urlsplit(address).password
     except ValueError as error:
-        raise SultanaError(f"{name} is no address: {error}", "Write it as SCHEME://USER@HOST/NAME") from None
+        raise SultanaError(
+            f"{name} is no address: {error}", "Write it as SCHEME://USER@HOST/NAME", code="address-invalid"
+        ) from None
     if address.startswith("postgresql://"):
         raise SultanaError(
-            f"The address in {name} names no driver", "Write it as postgresql+psycopg2://USER@HOST/NAME"
+            f"The address in {name} names no driver",
+            "Write it as postgresql+psycopg2://USER@HOST/NAME",
+            code="address-invalid",
         )
     if password is None:
         return address
@@ -36,4 +40,5 @@ def check_address(address: str, name: str) -> str:
     raise SultanaError(
         f"The address in {name} holds a password, which logs and pages would show",
         f"Take it out and set {where} in the environment",
+        code="address-holds-password",
     )

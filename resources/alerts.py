@@ -91,7 +91,9 @@ def _retried(attempt: Callable[[], None], where: str) -> None:
             time.sleep(wait)
     # Not chained: the errors of clients may hold the address.
     raise SultanaError(
-        f"An alert could not be sent to {where}: {reason}", "Correct the variable, or check the server"
+        f"An alert could not be sent to {where}: {reason}",
+        "Correct the variable, or check the server",
+        code="alert-not-sent",
     ) from None
 
 

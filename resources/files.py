@@ -37,6 +37,7 @@ def disk_full(folder: Path) -> SultanaError:
     return SultanaError(
         f"The disk that holds {folder} is full; nothing that was stored before is lost",
         "Free some space, or move the folder to a larger disk, and run the step again",
+        code="disk-full",
     )
 
 
@@ -126,6 +127,7 @@ def publish_folder(temporary: Path, final: Path) -> None:
             raise SultanaError(
                 f"{final} exists already and is never overwritten",
                 "Remove it if it is not needed, or publish under another name",
+                code="output-exists",
             ) from error
         sync_path(final.parent)
 
@@ -169,6 +171,7 @@ def folder_manifest(folder: Path) -> dict[str, str]:
             raise SultanaError(
                 f"{path} is a link or a special file; only plain files can be hashed",
                 "Put the file itself in its place",
+                code="not-a-regular-file",
             )
         if path.is_file() and name != MANIFEST:
             files[name] = sha256_file(path)
@@ -198,6 +201,7 @@ def exclusive_lock(path: Path, timeout: float = 60.0) -> Iterator[None]:
                     raise SultanaError(
                         f"{path} is held by process {holder} and was not freed within {timeout:g} seconds",
                         "Wait until that process has ended, or end it if it hangs, and try again",
+                        code="lock-held",
                     ) from None
                 time.sleep(pause)
                 pause = min(pause * 2, 0.05)

@@ -34,14 +34,18 @@ def hub_explained(what: str) -> Iterator[None]:
             raise SultanaError(
                 f"{what} is not on this machine, and the Hub was not asked",
                 "Set HF_HUB_OFFLINE=0 to allow the download, or give a local folder",
+                code="hub-offline",
             ) from error
         raise TransientError(
             f"{what} is not on this machine, and the Hub cannot be reached",
             "Check the network, or give a local folder",
+            code="hub-unreachable",
         ) from error
     except HFValidationError as error:
         raise SultanaError(
-            f"{what} has no legal name: {escape_terminal(str(error), 200)}", "Write it as owner/name"
+            f"{what} has no legal name: {escape_terminal(str(error), 200)}",
+            "Write it as owner/name",
+            code="model-name-invalid",
         ) from error
     except (unreachable, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", 503)
@@ -63,6 +67,7 @@ def fetch_model(model: str, revision: str | None, files: Sequence[str], cache: P
         raise SultanaError(
             f"The Hub model {model} has no pinned revision (given: {revision})",
             "Set revision to the commit, 40 hexadecimal digits, shown on the model's page",
+            code="revision-not-pinned",
         )
     with hub_explained(f"The Hub model {model} at {revision}"):
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(files), cache_dir=cache))

@@ -62,6 +62,7 @@ def _indices(folder: Path) -> tuple[dict[str, _Index], set[str]]:
             raise SultanaError(
                 f"Version {version} of {folder} cannot be read, so its indices may keep words of erased rows: {error}",
                 f"Run `sultana doctor`; restore {folder} from a backup, then give the same command again",
+                code="table-version-unreadable",
             ) from error
         for one in described:
             used |= {str(segment.uuid) for segment in one.segments}
@@ -86,6 +87,7 @@ def _exchange_index(folder: Path, index: str, about: _Index, replacing: Replacin
             raise SultanaError(
                 f"The index {old} cannot be made anew in the files that it has: {', '.join(sorted(made - names))}",
                 f"Move {folder} away, which loses its versions, and materialize its asset again",
+                code="table-layout-unknown",
             )
         manifests = [lance_folder.manifest(folder, version) for version in about.versions]
         forget_index_sizes(manifests, index, names, replacing)

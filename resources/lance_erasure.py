@@ -67,6 +67,7 @@ def erase_rows(
             raise SultanaError(
                 f"{file} holds {', '.join(here)} without {key}, so rows cannot be told apart in it",
                 f"Move {folder} away and materialize its asset again",
+                code="table-layout-unknown",
             )
         keys = _reader(file, [key]).read_all().to_table()[key]
         hits = pc.is_in(keys, value_set=wanted)
@@ -142,7 +143,11 @@ def _write(temporary: Path, rows: pa.Table, schema: pa.Schema, size: int, old: P
             writer.write_batch(batch)
     content = temporary.read_bytes()
     if content[-len(_MAGIC) :] != _MAGIC:
-        raise SultanaError(f"{temporary} has an end that this release does not know", "Report this, please")
+        raise SultanaError(
+            f"{temporary} has an end that this release does not know",
+            "Report this, please",
+            code="table-layout-unknown",
+        )
     if len(content) > size:
         return False
     body, footer = content[:-FOOTER_BYTES], content[-FOOTER_BYTES:]

@@ -140,6 +140,7 @@ def tag_version(folder: Path, dataset: "LanceDataset", stem: str) -> str:
     raise SultanaError(
         f"The tag {stem}-v{dataset.version} of {folder} belongs to another version",
         "Somebody moved it: run `sultana doctor`, then delete the tag",
+        code="tag-moved",
     )
 
 
@@ -196,6 +197,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, table: str) -> pa.RecordBa
         raise SultanaError(
             f"Rows for the table {table} do not have its columns: missing {missing}, unknown {extra}",
             "Give exactly the columns that assets/records.py declares for it",
+            code="columns-differ",
         )
     columns = []
     for field in schema:
@@ -207,11 +209,13 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, table: str) -> pa.RecordBa
             raise SultanaError(
                 f"Column {field.name} of the table {table} expects {field.type}, but: {error}",
                 "Convert the column, or correct the rows it comes from",
+                code="column-type-wrong",
             ) from error
         if empty := _forbidden_nulls(column, field):
             raise SultanaError(
                 f"Column {empty} of the table {table} has empty values; it may have none",
                 "Fill the values, or put those rows into quarantine",
+                code="column-value-missing",
             )
         columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -229,6 +233,7 @@ def check_unique(keys: pa.ChunkedArray, key: str, table: str) -> None:
         f'"{escape_terminal(str(first["values"]), 80)}" {first["counts"]} times; '
         "the version was not published",
         "Remove the duplicates before writing: the key identifies a row",
+        code="key-twice",
     )
 
 

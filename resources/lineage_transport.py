@@ -66,5 +66,6 @@ def emit(events: Iterable["RunEvent"]) -> int:
         raise SultanaError(
             f"OpenLineage events could not be sent ({type(error).__name__})",
             "Check the OPENLINEAGE variables or openlineage.yml, and the server that they name",
+            code="lineage-events-not-sent",
         ) from error
     return sent

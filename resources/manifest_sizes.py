@@ -103,4 +103,5 @@ def _unexpected(manifest: Path, name: str) -> SultanaError:
     return SultanaError(
         f"{manifest} does not tell the size of {name} as this release expects it",
         f"Move {manifest.parents[1]} away, which loses its versions, and materialize its asset again",
+        code="table-layout-unknown",
     )

@@ -116,4 +116,5 @@ def mlflow_explained(uri: str, folder: Path) -> Iterator[None]:
                 f"MLflow at {uri} failed: {str(error).splitlines()[0][:300]}",
                 "Check that the store is reachable and writable and that what you named exists; "
                 "`sultana doctor` examines it",
+                code="mlflow-failed",
             ) from error

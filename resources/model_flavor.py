@@ -130,6 +130,7 @@ def recorded_base(folder: Path) -> BaseModel:
         raise SultanaError(
             f"The model in {folder} does not say which base model it was trained from",
             "It was not registered by this release of Sultana: materialize its checkpoint again",
+            code="model-not-ours",
         )
     return BaseModel(**recorded)
 
@@ -156,11 +157,13 @@ def open_base(recorded: BaseModel, models: Path) -> "LanguageModel":
         raise SultanaError(
             f"The base model {recorded.name} cannot be opened: {error.problem}",
             f"Put it back where it was ({recorded.folder}). {error.remedy}",
+            code=error.code,
         ) from error
     if fingerprint != recorded.fingerprint:
         raise SultanaError(
             f"The base model {recorded.name} is another one than at training: its fingerprint is "
             f"{fingerprint[:16]}…, not {recorded.fingerprint[:16]}…",
             f"Put the model that was trained back into {recorded.folder}, or train the checkpoint again",
+            code="base-model-differs",
         )
     return model

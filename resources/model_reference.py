@@ -33,6 +33,7 @@ def parse_reference(text: str) -> Reference:
         raise SultanaError(
             f'"{escape_terminal(text, 80)}" names no model version: what follows "/" is not a number',
             f"Write {FORM}",
+            code="model-reference-invalid",
         )
     return Reference(check_name(name, "Model"), version=int(version) if slash else None)
 
@@ -48,13 +49,18 @@ def resolve(
     found = {int(one.version): one for one in tracking.versions(reference.name)}
     if not found:
         known = ", ".join(tracking.models()) or "none yet; make one with: sultana run"
-        raise SultanaError(f"There is no registered model '{reference.name}'", f"Registered models: {known}")
+        raise SultanaError(
+            f"There is no registered model '{reference.name}'",
+            f"Registered models: {known}",
+            code="model-not-found",
+        )
     aliases = tracking.aliases(reference.name)
     if reference.version is not None:
         if reference.version not in found:
             raise SultanaError(
                 f"The model '{reference.name}' has no version {reference.version}",
                 f"Its versions: {', '.join(map(str, sorted(found)))}",
+                code="model-not-found",
             )
         return found[reference.version]
     if reference.alias is not None:
@@ -63,6 +69,7 @@ def resolve(
             raise SultanaError(
                 f"The model '{reference.name}' has no alias '{reference.alias}'",
                 f"Its aliases: {known or 'none'}",
+                code="model-not-found",
             )
         return found[aliases[reference.alias]]
     chosen = next((aliases[alias] for alias in defaults if alias in aliases), max(found))

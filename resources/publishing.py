@@ -67,6 +67,7 @@ def compare_files(expected: Mapping[str, str], found: Mapping[str, str], what: s
         raise SultanaError(
             f"The file {name} of {what} {state}: it does not match what was published",
             "Publish the checkpoint again; if that does not help, restore the artifacts from a backup",
+            code="published-file-differs",
         )
 
 

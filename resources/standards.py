@@ -23,5 +23,7 @@ def standards() -> Iterator[None]:
         if package is None:
             raise
         raise SultanaError(
-            f"This needs the package {package}, which is not installed", "pip install 'sultana[standards]'"
+            f"This needs the package {package}, which is not installed",
+            "pip install 'sultana[standards]'",
+            code="package-missing",
         ) from error

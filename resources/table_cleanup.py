@@ -134,6 +134,7 @@ def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
         raise SultanaError(
             f"Versions of the table {planned.table} in {tables.root} cannot be removed: {error}",
             "Run `sultana doctor`; then run the same command again, which removes them",
+            code="table-cleanup-failed",
         ) from error
     sync_filesystem(folder)
     return int(freed.bytes_removed)

@@ -29,6 +29,7 @@ def erase_content(
             raise SultanaError(
                 f"The file {path} of the table {table} is not the one that was written: erasing would hide that",
                 f"Restore {folder} from a backup, then give the same command again",
+                code="table-file-changed",
             )
         now = replace(stored_file(replacement.parent, replacement.name), path=path)
         record_rewritten(tables.commits, table, now, "content of rows was erased")

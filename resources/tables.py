@@ -205,10 +205,12 @@ class LanceTables:
                 f"Version {version} of the table {table} was reclaimed by `sultana maintain` on {when[:10]}: nothing "
                 "that is kept depended on it",
                 "Materialize what needs it again, or restore it from a backup",
+                code="table-version-reclaimed",
             )
         return SultanaError(
             f"Version {version} of the table {table} in {self.root} cannot be read: {reason}",
             f"Restore {self.path(table)} from a backup, or move it away and materialize its asset again",
+            code="table-version-unreadable",
         )
 
     def _is_intact(self, commit: Commit) -> bool:
@@ -279,6 +281,7 @@ class LanceTables:
             raise SultanaError(
                 f"The table {record.table} in {self.root} has other columns than this release declares",
                 f"Move {folder} away and materialize its asset again",
+                code="columns-differ",
             )
         dataset = lance_folder.open_version(folder, lance_folder.restore_version(folder, pointer.version))
         stored = dataset.schema.metadata or {}

@@ -26,6 +26,7 @@ def check_name(value: str, what: str) -> str:
         raise SultanaError(
             f'{what} "{escape_terminal(str(value), 80)}" is not a legal name',
             "Use at most 64 letters, digits, '_', '.' and '-', a letter or digit first, no '..'",
+            code="name-invalid",
         )
     return value
 
@@ -48,6 +49,7 @@ def id_filter(column: str, ids: Iterable[str]) -> str:
             raise SultanaError(
                 f'"{escape_terminal(str(one), 80)}" is not a legal {column}',
                 "Give ids as the tables show them: at most 128 letters, digits, '_', '.', ':' and '-'",
+                code="row-id-invalid",
             )
         literals.append(sql_quote(one))
     return f"{column} IN ({', '.join(literals)})" if literals else "false"

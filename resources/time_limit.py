@@ -37,6 +37,7 @@ def within_time(what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwar
         raise SultanaError(
             f"The storage did not answer within {STORAGE_SECONDS:,.0f} s ({what})",
             "Check the disk or the object store, then run the same command again; nothing was acknowledged",
+            code="storage-timeout",
         )
     if "error" in outcome:
         raise outcome["error"]

@@ -64,6 +64,7 @@ def check_alias(alias: str) -> str:
         raise SultanaError(
             f'"{escape_terminal(alias, 80)}" is not a legal alias',
             "Use letters, digits, '_' and '-'; not 'latest', and not 'v' followed by a number",
+            code="name-invalid",
         )
     return alias
 
@@ -126,11 +127,16 @@ class Tracking:
             check_alias(alias)
         manifest = folder_manifest(files)
         if not manifest:
-            raise SultanaError(f"{files} holds no file to publish", "Give the folder of the saved checkpoint")
+            raise SultanaError(
+                f"{files} holds no file to publish",
+                "Give the folder of the saved checkpoint",
+                code="publishing-folder-unusable",
+            )
         if MODEL_META in manifest:
             raise SultanaError(
                 f"{files} holds a file {MODEL_META}, which MLflow writes over when it loads a model",
                 "Leave that file out",
+                code="publishing-folder-unusable",
             )
         key = hashlib.sha256(f"{name}\0{idempotency_key}".encode()).hexdigest()
         manifest_sha256 = hashlib.sha256(manifest_bytes(manifest)).hexdigest()
@@ -140,6 +146,7 @@ class Tracking:
                 raise SultanaError(
                     f"Version {version.version} of {name} has the same idempotency key and other files",
                     "Include all that determines the files in the key",
+                    code="idempotency-key-reused",
                 )
             if version is None or not self._is_verified(name, int(version.version)):
                 experiment = experiment_id(client, self.experiment, self._artifacts)

@@ -35,5 +35,6 @@ def vectors_of(tables: LanceTables, ref: TableRef, ids: Sequence[str]) -> npt.ND
         raise SultanaError(
             f"{len(place) - seen} of {len(place)} instructions have no vector in {ref.table} version {ref.version}",
             "Materialize instruction_embeddings again",
+            code="vectors-missing",
         )
     return found

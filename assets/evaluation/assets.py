@@ -262,6 +262,7 @@ def evaluation(
         raise SultanaError(
             f"{made['model']} version {made['version']} was trained from another base model",
             "Evaluate with the language model that it was trained with, or train it again",
+            code="base-model-differs",
         )
     from assets.finetuning.weights import load_weights
 

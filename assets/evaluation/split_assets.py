@@ -40,6 +40,7 @@ def _split_specs(config: BenchmarkSplitsConfig, storage: Storage) -> dict[str, l
             raise SultanaError(
                 f"benchmark_splits names sources, but none for the split '{split}'",
                 f"Name one: sultana run --{split} FILE, or config.{split} in the Launchpad",
+                code="split-without-source",
             )
     return {split: [source.spec() for source in sources] for split, sources in named.items()}
 

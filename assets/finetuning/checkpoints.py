@@ -89,6 +89,7 @@ class CheckpointFolder:
                     f"The checkpoint {checkpoint.folder} belongs to a training with another configuration, "
                     "base model or data",
                     "Use another folder, or remove this one to start afresh",
+                    code="checkpoint-differs",
                 )
             return checkpoint
         return None
@@ -99,6 +100,7 @@ class CheckpointFolder:
             raise SultanaError(
                 f"The checkpoint {checkpoint.folder} cannot be used: {problem}",
                 "Remove it and continue from an older one",
+                code="checkpoint-unreadable",
             )
         numbers = json.loads((checkpoint.folder / NUMBERS).read_text(encoding="utf-8"))
         try:
@@ -107,6 +109,7 @@ class CheckpointFolder:
             raise SultanaError(
                 f"The checkpoint {checkpoint.folder} cannot be read: {error}",
                 "Remove it and continue from an older one",
+                code="checkpoint-unreadable",
             ) from error
 
     def prune(self, keep: int, always: frozenset[int] = frozenset()) -> None:

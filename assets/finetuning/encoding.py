@@ -87,6 +87,7 @@ class ChatEncoder:
             raise SultanaError(
                 "The tokenizer brings several chat templates",
                 "Keep one template in the model's folder (chat_template.jinja)",
+                code="chat-template-unsuitable",
             )
         special = set(tokenizer.all_special_ids)
         self._control_texts: dict[int, str] = {
@@ -198,6 +199,7 @@ class ChatEncoder:
                     raise SultanaError(
                         f"The chat template does not place every content once and in order for {list(roles)}",
                         "Use a model whose template does, or put a template without such rules in its folder",
+                        code="chat-template-unsuitable",
                     )
                 pieces.append(before)
             pieces.append(text)
@@ -224,6 +226,7 @@ class ChatEncoder:
             raise SultanaError(
                 f"The model's chat template refuses a conversation with the roles {roles}: {error}",
                 "Leave such rows out, or use a model whose template accepts these roles",
+                code="chat-template-unsuitable",
             ) from error
         return str(text)
 
@@ -256,6 +259,7 @@ class ChatEncoder:
             raise SultanaError(
                 "The tokenizer turns plain text into control tokens",
                 "Use a model whose control tokens have more than one character",
+                code="tokenizer-unsuitable",
             )
         return ids
 
@@ -264,6 +268,7 @@ class ChatEncoder:
             raise SultanaError(
                 "Neither the chat template nor the tokenizer says where a response ends",
                 "Set eos_token in the model's tokenizer_config.json",
+                code="tokenizer-unsuitable",
             )
         return int(self.tokenizer.eos_token_id)
 

@@ -54,6 +54,7 @@ def encode_examples(
         raise SultanaError(
             f"The split '{split}' has no example {what}of at most {maximum_length} tokens",
             "Name a source for it in benchmark_splits, or raise maximum_length",
+            code="split-without-examples",
         )
     return EncodedExamples(
         [Example(one.row_id, by_id[one.row_id]["task"], one, by_id[one.row_id]["answer"]) for one in encoded],

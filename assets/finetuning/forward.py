@@ -54,6 +54,7 @@ class Decoder:
             raise SultanaError(
                 f"{type(model).__name__} has no separate decoder and output head",
                 "Use a causal language model such as Llama, Qwen, Mistral, Gemma or SmolLM",
+                code="model-unsuitable",
             )
 
     @property

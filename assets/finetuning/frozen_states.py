@@ -113,6 +113,7 @@ def entering_at(layers: Sequence[torch.nn.Module], first: int, states: torch.Ten
             raise SultanaError(
                 f"{type(module).__name__} gets states of shape {tuple(found.shape)}; {tuple(states.shape)} are kept",
                 "Set frozen_states_bytes to 0 for this model",
+                code="model-unsuitable",
             )
         if given:
             return (states, *given[1:]), named

@@ -102,9 +102,14 @@ def train(
         raise SultanaError(
             f"There are {len(batches)} batches for {session.total_steps} steps",
             "Make the session with as many steps as there are batches",
+            code="shapes-differ",
         )
     if every < 1:
-        raise SultanaError(f"A checkpoint every {every} steps is not possible", "Set it to 1 or more")
+        raise SultanaError(
+            f"A checkpoint every {every} steps is not possible",
+            "Set it to 1 or more",
+            code="setting-out-of-bounds",
+        )
     session.check(row for batch in batches for row in batch)
     data = batches_digest(batches)
     rules = (

@@ -58,6 +58,7 @@ def check_projection(decoder: "Decoder") -> None:
             raise SultanaError(
                 f"{type(decoder.model).__name__} changes its logits after the output head",
                 "Use a model that scales or caps them as Cohere, Granite or Gemma 2 do, or not at all",
+                code="model-unsuitable",
             )
 
 
@@ -85,6 +86,7 @@ def check_hidden_layer(decoder: "Decoder", layer: int) -> None:
         raise SultanaError(
             f"Rows are to be mixed at layer {layer}, but {type(decoder.model).__name__} has {count} layers",
             f"Mix at the embedding layer (0), or at a layer from 1 to {count - 1}",
+            code="setting-out-of-bounds",
         )
     one, two = _rows(decoder)
     # All the weight is on the second side: the states have to be those of that side alone.
@@ -133,6 +135,7 @@ def check_width(decoder: "Decoder", width: int) -> None:
             f"An interpolated row has {width} tokens, "
             f"but {type(decoder.model).__name__} has {most} positions",
             "Lower maximum_length, or choose the alignment start or shorter",
+            code="longer-than-model-reads",
         )
 
 
@@ -192,4 +195,5 @@ def _refusal(decoder: "Decoder", problem: str) -> SultanaError:
         remedy.get(
             problem, "Train on rows without interpolation, or use a model such as Llama, Qwen or Gemma 3"
         ),
+        code="model-unsuitable",
     )

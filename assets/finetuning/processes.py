@@ -36,6 +36,7 @@ def check_processes(processes: int, sharding: str, method: str, frozen_states: b
         raise SultanaError(
             f"processes is {processes}, and this machine has {devices} CUDA devices",
             f"Set processes to {devices} at most",
+            code="device-missing",
         )
     if sharding == "none":
         return
@@ -43,16 +44,19 @@ def check_processes(processes: int, sharding: str, method: str, frozen_states: b
         raise SultanaError(
             "sharding is fsdp, which divides a model among processes, and processes is 1",
             "Set sharding to none, or processes to 2 or more",
+            code="settings-conflict",
         )
     if method == "qlora":
         raise SultanaError(
             "sharding is fsdp and method is qlora: weights of 4 bits are not divided among processes",
             "Set sharding to none, or method to lora",
+            code="settings-conflict",
         )
     if frozen_states:
         raise SultanaError(
             "sharding is fsdp and top_layers is set: states below the trained layers would be kept",
             "Set frozen_states_mebibytes to 0, or sharding to none",
+            code="settings-conflict",
         )
 
 
@@ -108,11 +112,12 @@ def train_in_processes(
                 launcher.stdin.close()  # which ends the processes
             launcher.stdout.read()  # and with the last of them this ends
     if "error" in found:
-        raise SultanaError(*found["error"])
+        raise SultanaError(**found["error"])
     if "result" not in found:
         raise SultanaError(
             f"A training process failed with status {launcher.returncode}; its message is in the step's output",
             "Run the step again: it goes on from the last checkpoint",
+            code="training-process-failed",
         )
     return result_from_json(found["result"])
 

@@ -19,11 +19,13 @@ def check_quantization() -> None:
         raise SultanaError(
             "Method qlora keeps weights in 4 bits, which needs a CUDA device, and this machine has none",
             "Set method to lora, which trains the same adapters on weights of 16 bits",
+            code="device-missing",
         )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise SultanaError(
             "Method qlora keeps weights in 4 bits by bitsandbytes, which is not installed",
             "Install it: pip install 'sultana[qlora]'; or set method to lora",
+            code="package-missing",
         )
 
 
@@ -40,6 +42,7 @@ def quantize_linear(model: Any, names: Iterable[str]) -> None:
             raise SultanaError(
                 f"The layer {name} of {type(model).__name__} is a {type(linear).__name__}, which has no 4-bit form",
                 "Set method to lora",
+                code="model-unsuitable",
             )
         layer = Linear4bit(
             linear.in_features,

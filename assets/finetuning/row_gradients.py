@@ -60,6 +60,7 @@ class Layout:
             raise SultanaError(
                 "The gradients of single rows were asked for, but not only plain LoRA adapters are trained",
                 "Train with method lora, dropout 0, and products in the dtype of the weights",
+                code="settings-conflict",
             )
 
     def flatten(self, gradients: Mapping[str, torch.Tensor]) -> torch.Tensor:

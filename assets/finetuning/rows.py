@@ -80,6 +80,7 @@ def read_batches(
             f"{len(named)} rows of the curriculum cannot be trained on at a maximum_length of {maximum_length}: "
             f"{', '.join(named[:_NAMED])}{more}",
             "Materialize the curriculum again; it leaves out rows that are too long",
+            code="rows-too-long",
         )
     return [[replace(encoded.rows[entry.row_id], weight=entry.weight) for entry in step] for step in steps]
 
@@ -107,6 +108,7 @@ def encode_rows(
                 raise SultanaError(
                     f"Row {key} is selected, but it is not in the instructions that the selection was made from",
                     "Materialize diversity_clusters and what follows it again",
+                    code="lineage-broken",
                 )
             needed[key] = conversations[key]
     encoded, refusals = ChatEncoder(tokenizer).encode_all(sorted(needed.items()), maximum_length)

@@ -33,6 +33,7 @@ def shard_layers(body: Any, layers: Iterable[torch.nn.Module]) -> None:
         raise SultanaError(
             "Sharding fsdp divides a model among processes, and there is one",
             "Set sharding to none, or processes to 2 or more",
+            code="settings-conflict",
         )
     mesh = init_device_mesh(next(body.parameters()).device.type, (count,))
     divided: set[torch.nn.Parameter] = set()

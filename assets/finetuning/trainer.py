@@ -66,7 +66,9 @@ class TrainingSession:
         micro_batches.py; like `micro_batch` it changes a step's result by rounding only.
         """
         if total_steps < 1:
-            raise SultanaError(f"total_steps is {total_steps}", "Train for at least one step")
+            raise SultanaError(
+                f"total_steps is {total_steps}", "Train for at least one step", code="setting-out-of-bounds"
+            )
         self.model, self.tokenizer = language_model_pair
         self.config = config
         self.total_steps = total_steps
@@ -79,6 +81,7 @@ class TrainingSession:
                 raise SultanaError(
                     "Frozen states cannot be kept of layers that are divided among processes",
                     "Set frozen_states_mebibytes to 0, or sharding to none",
+                    code="settings-conflict",
                 )
             body = self.model.get_decoder()
             shard_layers(body, getattr(body, layer_list(self.model)[0]))
@@ -177,6 +180,7 @@ class TrainingSession:
             raise SultanaError(
                 f"Step {self._step} gave a loss of {loss} and a gradient norm of {norm}",
                 "Lower learning_rate, set gradient_clip, or set dtype to float32",
+                code="training-diverged",
             )
         rate = self.learning_rate_at(self._step)
         for group in self._optimizer.param_groups:
@@ -205,6 +209,7 @@ class TrainingSession:
                 f"Step {self._step} has rows without a token to train on: "
                 f"{', '.join(names) or 'another process has them'}",
                 "Leave them out, or choose another alignment",
+                code="rows-without-tokens",
             )
         loss, tokens = 0.0, 0
         for part in self._passes(aligned):
@@ -301,6 +306,7 @@ class TrainingSession:
             raise SultanaError(
                 f"Rows without a token to train on: {', '.join(empty)}",
                 "Leave them out, or choose another alignment",
+                code="rows-without-tokens",
             )
         for part in in_micro_batches(aligned, self.config.micro_batch):
             batch = self._batch(aligned, plain, part)
@@ -331,6 +337,7 @@ class TrainingSession:
             raise SultanaError(
                 "The saved state is of another configuration, number of steps or base model",
                 "Continue with the configuration that it was saved with, or start in an empty folder",
+                code="checkpoint-differs",
             )
         self.reset()
         self._step = int(numbers["step"])

@@ -67,4 +67,4 @@ class TrainingConfig:
         for name, value, fits in bounds:
             if not fits:
                 remedy = _REMEDIES.get(name, "Choose a value within its bounds")
-                raise SultanaError(f"{name} cannot be {value}", remedy)
+                raise SultanaError(f"{name} cannot be {value}", remedy, code="setting-out-of-bounds")

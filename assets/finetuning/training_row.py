@@ -27,6 +27,7 @@ class TrainingRow:
             raise SultanaError(
                 f"Row {self.row_id} cannot be mixed at layer {self.layer}, aligned as {self.alignment!r}",
                 f"Choose a layer from 0 on, and an alignment among {', '.join(ALIGNMENTS)}",
+                code="setting-out-of-bounds",
             )
 
 

@@ -25,6 +25,7 @@ def layer_list(model: Any) -> tuple[str, int]:
     raise SultanaError(
         f"{type(model).__name__} has no list of layers",
         "Set layers to 'all', or use another model",
+        code="model-unsuitable",
     )
 
 
@@ -34,6 +35,7 @@ def _top_layers(model: Any, layers: int) -> tuple[str, list[int]]:
         raise SultanaError(
             f"layers is {layers}, but the model has {count}",
             f"Set layers to 'all' or to a number from 1 to {count}",
+            code="setting-out-of-bounds",
         )
     return name, list(range(count - layers, count))
 
@@ -103,11 +105,13 @@ def add_adapter(
         raise SultanaError(
             f"{type(model).__name__} has no linear layers for adapters",
             "Set method to full, or use another model",
+            code="model-unsuitable",
         )
     if unknown := sorted(set(names) - linear):
         raise SultanaError(
             f"target_modules names {', '.join(unknown)}, which the model does not have",
             f"Choose among {', '.join(sorted(linear))}, or set all-linear",
+            code="choice-unknown",
         )
     pattern, chosen = (None, None) if layers == "all" else _top_layers(model, int(layers))
     if method == "qlora":
@@ -146,6 +150,7 @@ def _wrap(model: Any, config: Any) -> Any:
             raise SultanaError(
                 f"PEFT puts no adapters into {type(model).__name__}: {error}",
                 "Set method to full, or use another model",
+                code="model-unsuitable",
             ) from error
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
@@ -182,7 +187,9 @@ def checkpoint_layers(model: Any) -> None:
     """
     if not model.supports_gradient_checkpointing:
         raise SultanaError(
-            f"{type(model).__name__} cannot checkpoint its layers", "Set gradient_checkpointing to false"
+            f"{type(model).__name__} cannot checkpoint its layers",
+            "Set gradient_checkpointing to false",
+            code="model-unsuitable",
         )
     with warnings.catch_warnings():
         # Deprecated in transformers 5.23 for a name that 5.3 does not have; drop this with that floor.
@@ -254,6 +261,7 @@ def load_weights(language_model_pair: tuple[Any, Any], folder: Path) -> tuple[An
                 f"The adapter in {folder} does not fit the base model: {len(missing)} weights missing, "
                 f"{len(outcome.unexpected_keys)} unknown",
                 "Evaluate it with the base model that it was trained on",
+                code="base-model-differs",
             )
         return wrapped.get_base_model().eval(), tokenizer
     if (folder / "config.json").is_file():
@@ -264,4 +272,5 @@ def load_weights(language_model_pair: tuple[Any, Any], folder: Path) -> tuple[An
     raise SultanaError(
         f"{folder} holds neither {ADAPTER_CONFIG} nor config.json",
         "Give the folder of a checkpoint's weights",
+        code="model-folder-incomplete",
     )

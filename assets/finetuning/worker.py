@@ -38,7 +38,7 @@ def main() -> None:
     try:
         _train(Path(sys.argv[1]), tell)
     except SultanaError as error:
-        tell("error", [error.problem, error.remedy])
+        tell("error", {"problem": error.problem, "remedy": error.remedy, "code": error.code})
         signal.pause()  # the reader of that line ends all processes; ending by oneself looks like a crash
 
 

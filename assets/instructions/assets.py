@@ -33,7 +33,11 @@ def _specs(config: RawInstructionsConfig, storage: Storage) -> list[SourceSpec]:
         names = Counter(source.name for source in config.sources)
         for name, count in names.items():
             if count > 1:
-                raise SultanaError(f"Two sources are called '{name}'", "Give each source a name of its own")
+                raise SultanaError(
+                    f"Two sources are called '{name}'",
+                    "Give each source a name of its own",
+                    code="name-twice",
+                )
         return [source.spec() for source in config.sources]
     files = starter_files(storage.path("starter"), seed=config.starter.seed, rows=config.starter.rows)
     return [
@@ -121,6 +125,7 @@ def raw_instructions(
         raise SultanaError(
             f"None of the {ref.rows} rows of {', '.join(spec.name for spec in specs)} could be read ({reasons})",
             "Set 'shape' and 'format' of the source, or look at the rows' problems in the table raw_instructions",
+            code="source-without-usable-rows",
         )
     first = next(stage.tables.batches(ref, batch_size=32))
     return stage.result(

@@ -32,6 +32,7 @@ def csv_rows(stream: BinaryIO, name: str, delimiter: bytes, limits: Limits) -> I
         raise SultanaError(
             f"The header of {name} (line {position}) is not a row of column names: {detail}",
             "Expected the names of the columns in the first line, quoted as RFC 4180 says",
+            code="csv-header-invalid",
         )
     names = [_decoded(column, name) for column in columns]
     twice = sorted({one for one in names if names.count(one) > 1})
@@ -39,6 +40,7 @@ def csv_rows(stream: BinaryIO, name: str, delimiter: bytes, limits: Limits) -> I
         raise SultanaError(
             f"{name} has two columns named '{escape_terminal(twice[0], 60)}'",
             "Give every column a name of its own",
+            code="column-name-twice",
         )
     for position, offset, raw, problem in records:
         if problem is not None:
@@ -61,7 +63,9 @@ def _decoded(column: bytes, name: str) -> str:
     try:
         return column.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise SultanaError(f"The header of {name} is not UTF-8", "Save the file as UTF-8") from error
+        raise SultanaError(
+            f"The header of {name} is not UTF-8", "Save the file as UTF-8", code="encoding-not-utf8"
+        ) from error
 
 
 def _text_row(names: list[str], fields: list[bytes], limits: Limits) -> dict[str, Any]:

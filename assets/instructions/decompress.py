@@ -48,6 +48,7 @@ def refuse_archive(name: str, head: bytes) -> None:
         raise SultanaError(
             f"{name} is {kind}",
             "Expected JSON, JSON Lines, CSV or Parquet, plain or packed with gzip or zstd; unpack it first",
+            code="format-unsupported",
         )
 
 
@@ -66,6 +67,7 @@ def unpacked(path: Path, name: str, limits: Limits) -> Iterator[Path]:
         raise SultanaError(
             f"{name} is named as {expected}, but does not begin as {expected} does",
             f"Rename it without '{path.suffix}' if it is not compressed, or fetch it again",
+            code="compression-mismatch",
         )
     if kind is None:
         yield path
@@ -79,7 +81,9 @@ def unpacked(path: Path, name: str, limits: Limits) -> Iterator[Path]:
         refuse_archive(f"The content of {name}", inner)
         if compression_of(inner):
             raise SultanaError(
-                f"{name} holds another compressed file", "Unpack it once, then name it as the source"
+                f"{name} holds another compressed file",
+                "Unpack it once, then name it as the source",
+                code="compressed-twice",
             )
         yield Path(temporary)
     finally:
@@ -98,6 +102,7 @@ def _unpack(path: Path, name: str, kind: str, target: BinaryIO, limits: Limits) 
                         f"{name} unpacks to more than {most:,} bytes",
                         f"At most {limits.unpacked_bytes:,} bytes and {limits.ratio} times the packed size "
                         "may come out, against archives made to fill a disk; unpack it first if you trust it",
+                        code="archive-too-large",
                     )
                 target.write(block)
     except EOFError as error:
@@ -122,4 +127,5 @@ def _damaged(name: str, kind: str, why: str) -> SultanaError:
     return SultanaError(
         f"{name} is a damaged {kind} file: {why}",
         "Nothing was read from it. Fetch or compress it again, and compare its checksum with the original's",
+        code="file-damaged",
     )

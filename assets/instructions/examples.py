@@ -73,6 +73,7 @@ def read_examples(
                 raise SultanaError(
                     f"{file.name} of the benchmark '{spec.name}' has no rows",
                     "Check the file, or set 'allow_empty' of the source if that is right",
+                    code="source-empty",
                 )
 
 
@@ -102,5 +103,6 @@ def _report(problem: ExampleProblem, on_problem: Callable[[ExampleProblem], None
             f"Row {problem.position} of {problem.file} (benchmark '{problem.source}') cannot be used: "
             f"{problem.reason} ({escape_terminal(problem.detail, 200)})",
             "Repair or remove the row",
+            code="row-unusable",
         )
     on_problem(problem)

@@ -71,7 +71,9 @@ def hub_state(uri: str, *, revision: str | None, mirror: str | None) -> list[lis
 
     if constants.HF_HUB_OFFLINE:
         raise SultanaError(
-            f"The dataset {repo} is on the Hub, and this process is offline", _ONLINE.format(repo=repo)
+            f"The dataset {repo} is on the Hub, and this process is offline",
+            _ONLINE.format(repo=repo),
+            code="hub-offline",
         )
     with hub_explained(f"The dataset {repo}"):
         return [[repo, HfApi().dataset_info(repo, revision=revision).sha]]
@@ -84,6 +86,7 @@ def _parts(uri: str, revision: str | None) -> tuple[str, str | None, str | None]
         raise SultanaError(
             f"{escape_terminal(uri, 200)} is not the address of a dataset",
             "Expected hf://datasets/owner/name, with @revision and /glob behind it where wanted",
+            code="address-invalid",
         )
     owner, name, pinned, pattern = matched.groups()
     repo = f"{check_name(owner, 'The owner')}/{check_name(name, 'The dataset')}"
@@ -92,6 +95,7 @@ def _parts(uri: str, revision: str | None) -> tuple[str, str | None, str | None]
         raise SultanaError(
             f"{escape_terminal(uri, 200)} names revision '{pinned}', and its setting '{revision}'",
             "Name it once",
+            code="settings-conflict",
         )
     return repo, pinned or revision, pattern
 
@@ -107,7 +111,11 @@ def _from_mirror(
 ) -> HubFiles:
     folder = (mirror / repo).resolve()
     if not folder.is_dir():
-        raise SultanaError(f"The mirror {mirror} has no dataset {repo}", f"Expected the folder {folder}")
+        raise SultanaError(
+            f"The mirror {mirror} has no dataset {repo}",
+            f"Expected the folder {folder}",
+            code="hub-mirror-incomplete",
+        )
     if pattern:
         found = [
             path.relative_to(folder).as_posix()
@@ -121,7 +129,9 @@ def _from_mirror(
     for name in names:
         if not (folder / name).resolve().is_relative_to(folder):
             raise SultanaError(
-                f"{name} of {repo} leads out of the mirror", "Remove it from the dataset's card"
+                f"{name} of {repo} leads out of the mirror",
+                "Remove it from the dataset's card",
+                code="path-leads-outside",
             )
     card = folder / "README.md"
     licence = _licence_of_card(card) if card.is_file() else None
@@ -140,7 +150,9 @@ def _from_hub(
 
     if constants.HF_HUB_OFFLINE:
         raise SultanaError(
-            f"The dataset {repo} is on the Hub, and this process is offline", _ONLINE.format(repo=repo)
+            f"The dataset {repo} is on the Hub, and this process is offline",
+            _ONLINE.format(repo=repo),
+            code="hub-offline",
         )
     with hub_explained(f"The dataset {repo}"):
         info = HfApi().dataset_info(repo, revision=revision)
@@ -173,6 +185,7 @@ def _matching(found: list[str], pattern: str, repo: str) -> list[str]:
         raise SultanaError(
             f"No file of the dataset {repo} matches {escape_terminal(pattern, 100)}",
             f"It has {', '.join(sorted(found)[:8]) or 'no files'}",
+            code="source-not-found",
         )
     return names
 
@@ -201,6 +214,7 @@ def _addresses(
         raise SultanaError(
             f"The files of the dataset {repo} cannot be told: {escape_terminal(str(error), 300)}",
             f"Set 'subset', or name the files with a glob: hf://datasets/{repo}/data/*.parquet",
+            code="hub-dataset-unclear",
         ) from error
     splits: dict[str, Any] = {str(name): files for name, files in (builder.config.data_files or {}).items()}
     if split == "all":
@@ -210,6 +224,7 @@ def _addresses(
         raise SultanaError(
             f"The dataset {repo} has no split '{wanted}'; it has {', '.join(sorted(splits)) or 'none'}",
             "Set 'split' of the source to one of them, or to 'all'",
+            code="choice-unknown",
         )
     return sorted(set(splits[wanted]))
 

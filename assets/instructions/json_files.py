@@ -232,6 +232,7 @@ def document_rows(stream: BinaryIO, start: int, name: str, task: str, limits: Li
                 f"{name} is one JSON object of more than {limits.row_bytes:,} bytes, and no task document",
                 "Expected one object per line, an array of objects, or a Super-NaturalInstructions task "
                 "with 'Definition' and 'Instances'; convert it, for example to JSON Lines",
+                code="json-document-invalid",
             )
         yield from _single_row(raw, start - 1, limits)
         return
@@ -240,6 +241,7 @@ def document_rows(stream: BinaryIO, start: int, name: str, task: str, limits: Li
         raise SultanaError(
             f"{name} looks like a Super-NaturalInstructions task, but {broken or 'it has no Definition'}",
             "Repair the document's members before 'Instances', or remove the file",
+            code="json-document-invalid",
         )
     shared = {"definition": definition, "task": task}
     if licence := _text(about, "instance license"):

@@ -45,6 +45,7 @@ def parquet_rows(path: Path, name: str, limits: Limits) -> Iterator[ParsedRow]:
                 raise SultanaError(
                     f"A row group of {name} has more than {limits.unpacked_bytes:,} bytes",
                     "Write the file with smaller row groups",
+                    code="row-group-too-large",
                 )
             each = sum(groups) // max(metadata.num_rows, 1)
             size = max(16, min(_BATCH_ROWS, _BATCH_BYTES // max(each, 1)))
@@ -63,6 +64,7 @@ def parquet_rows(path: Path, name: str, limits: Limits) -> Iterator[ParsedRow]:
         raise SultanaError(
             f"{name} is a damaged Parquet file: {escape_terminal(str(error), 200)}",
             "Fetch or write it again, and compare its checksum with the original's",
+            code="file-damaged",
         ) from error
 
 
@@ -103,6 +105,7 @@ def _columns(schema: pa.Schema, name: str) -> list[str]:
         raise SultanaError(
             f"{name} has two columns named '{escape_terminal(twice[0], 60)}'",
             "Give every column a name of its own",
+            code="column-name-twice",
         )
     for field in schema:
         kind = field.type
@@ -121,6 +124,7 @@ def _columns(schema: pa.Schema, name: str) -> list[str]:
             raise SultanaError(
                 f"Column '{field.name}' of {name} holds {kind}, expected {expected}",
                 "Convert or rename the column",
+                code="column-type-wrong",
             )
     return [field.name for field in schema if _is_plain(field.type)]
 

@@ -150,6 +150,7 @@ def unchanged(spec: SourceSpec, file: SourceFile) -> Iterator[None]:
         raise SultanaError(
             f"{file.name} of the source '{spec.name}' changed while it was read",
             "Read it again when nothing writes to it any more",
+            code="source-changed",
         )
 
 
@@ -173,7 +174,9 @@ def _check_names(specs: Sequence[SourceSpec]) -> None:
     names = Counter(spec.name for spec in specs)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice:
-        raise SultanaError(f"Two sources are named '{twice}'", "Give every source a name of its own")
+        raise SultanaError(
+            f"Two sources are named '{twice}'", "Give every source a name of its own", code="name-twice"
+        )
 
 
 def _state(path: Path) -> tuple[int, ...]:
@@ -202,7 +205,9 @@ def _read(
                     yield from _read_file(spec, file, limits, count, on_progress, copy)
                 except SultanaError as error:
                     if on_bad_file == "fail":
-                        raise SultanaError(f"{error.problem} (source '{spec.name}')", error.remedy) from error
+                        raise SultanaError(
+                            f"{error.problem} (source '{spec.name}')", error.remedy, code=error.code
+                        ) from error
                     count.rows += 1
                     count.problems["unreadable_file"] += 1
                     with file.path.open("rb") as stream:
@@ -216,6 +221,7 @@ def _read(
                 raise SultanaError(
                     f"{file.name} of the source '{spec.name}' has no rows",
                     "Check the file, or set 'allow_empty' of the source if that is right",
+                    code="source-empty",
                 )
         _check_scores(spec, counts.files[first:])
 
@@ -227,6 +233,7 @@ def _check_scores(spec: SourceSpec, counts: Sequence[FileCounts]) -> None:
             raise SultanaError(
                 f"No row of the source '{spec.name}' has a number in the score field '{escape_terminal(name, 60)}'",
                 "Correct 'score_fields' of the source, or leave the field out of it",
+                code="scores-missing",
             )
 
 

@@ -53,11 +53,19 @@ def read_rows(
     name = name or path.name
     limits = limits or Limits()
     if format is not None and format not in FORMATS:
-        raise SultanaError(f"'{format}' is not a format of {name}", f"Use one of {', '.join(FORMATS)}")
+        raise SultanaError(
+            f"'{format}' is not a format of {name}", f"Use one of {', '.join(FORMATS)}", code="choice-unknown"
+        )
     if not path.exists():
-        raise SultanaError(f"{name} does not exist ({path})", "Correct the path of the source")
+        raise SultanaError(
+            f"{name} does not exist ({path})", "Correct the path of the source", code="source-not-found"
+        )
     if not path.is_file():
-        raise SultanaError(f"{name} is not a regular file ({path})", "Name a file, a folder or a glob")
+        raise SultanaError(
+            f"{name} is not a regular file ({path})",
+            "Name a file, a folder or a glob",
+            code="not-a-regular-file",
+        )
     try:
         with unpacked(path, name, limits) as plain:
             yield from _plain_rows(plain, name, format, limits)
@@ -65,6 +73,7 @@ def read_rows(
         raise SultanaError(
             f"{name} cannot be read: {error.strerror or error}",
             "Check the file, its permissions and its disk",
+            code="file-unreadable",
         ) from error
 
 
@@ -80,6 +89,7 @@ def _plain_rows(path: Path, name: str, format: str | None, limits: Limits) -> It
                 raise SultanaError(
                     f"{name} {'is' if head.startswith(b'PAR1') else 'is not'} a Parquet file",
                     "Such a file begins with PAR1. Correct the suffix or 'format', or fetch the file again",
+                    code="format-mismatch",
                 )
             yield from parquet_rows(path, name, limits)
             return
@@ -95,6 +105,7 @@ def _plain_rows(path: Path, name: str, format: str | None, limits: Limits) -> It
             raise SultanaError(
                 f"The format of {name} is told neither by its suffix nor by its first bytes",
                 f"Set 'format' of the source to one of {', '.join(FORMATS)}",
+                code="format-unsupported",
             )
         if chosen in ("csv", "tsv"):
             stream.seek(start)
@@ -155,6 +166,7 @@ def _check_encoding(head: bytes, name: str) -> None:
         raise SultanaError(
             f"{name} is not UTF-8 text; it looks like {kind}",
             "Save it as UTF-8, for example with: iconv -f LATIN1 (or UTF-16) -t UTF-8",
+            code="encoding-not-utf8",
         )
 
 

@@ -72,6 +72,7 @@ def resolve(
         raise SultanaError(
             f"{shown_uri(uri)} is given the revision '{revision}', but only hf:// addresses have revisions",
             "Leave 'revision' out",
+            code="settings-conflict",
         )
     if is_remote(uri):
         return _remote(uri, downloads)
@@ -83,6 +84,7 @@ def resolve(
         raise SultanaError(
             f"{error.filename or shown_uri(uri)} cannot be read: {error.strerror}",
             "Check the file and its permissions",
+            code="file-unreadable",
         ) from error
 
 
@@ -116,21 +118,32 @@ def local_files(uri: str) -> Iterator[tuple[str, Path]]:
             raise SultanaError(
                 f"The folder {shown_uri(uri)} has no file to read",
                 "Expected files ending in .jsonl, .json, .csv, .tsv or .parquet, also with .gz or .zst",
+                code="source-not-found",
             )
     elif path.exists():
         if not path.is_file():
-            raise SultanaError(f"{shown_uri(uri)} is not a regular file", "Name a file, a folder or a glob")
+            raise SultanaError(
+                f"{shown_uri(uri)} is not a regular file",
+                "Name a file, a folder or a glob",
+                code="not-a-regular-file",
+            )
         yield path.name, path
     elif _MAGIC.search(uri):
         fixed = Path(*_fixed_parts(path))
         matches = [Path(one) for one in glob.glob(str(path), recursive=True)]
         files = [one for one in matches if one.is_file()]
         if not files:
-            raise SultanaError(f"No file matches {shown_uri(uri)}", "Correct the pattern of the source")
+            raise SultanaError(
+                f"No file matches {shown_uri(uri)}",
+                "Correct the pattern of the source",
+                code="source-not-found",
+            )
         for one in files:
             yield one.relative_to(fixed).as_posix() if fixed.parts else one.as_posix(), one
     else:
-        raise SultanaError(f"{shown_uri(uri)} does not exist", "Correct the path of the source")
+        raise SultanaError(
+            f"{shown_uri(uri)} does not exist", "Correct the path of the source", code="source-not-found"
+        )
 
 
 def _fixed_parts(pattern: Path) -> list[str]:
@@ -158,6 +171,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
                 raise SultanaError(
                     f"{_shown(str(path))} is a link that leads out of the source's folder",
                     "Name the file or folder that it leads to as a source of its own, or remove the link",
+                    code="path-leads-outside",
                 )
             if wanted and name not in folders and path.is_file():
                 yield path.relative_to(folder).as_posix(), path
@@ -221,7 +235,11 @@ def _remote_paths(uri: str) -> tuple[Any, str, str, list[str]]:
     else:
         base, paths = "", [path]
     if not paths:
-        raise SultanaError(f"{shown_uri(uri)} has no file to read", "Correct the address of the source")
+        raise SultanaError(
+            f"{shown_uri(uri)} has no file to read",
+            "Correct the address of the source",
+            code="source-not-found",
+        )
     return system, path, base, sorted(paths)
 
 

@@ -36,12 +36,17 @@ class SourceSpec:
     def __post_init__(self) -> None:
         check_name(self.name, "The source")
         if not self.uri.strip():
-            raise SultanaError(f"The source '{self.name}' has no address", "Name a file, folder, glob or URL")
+            raise SultanaError(
+                f"The source '{self.name}' has no address",
+                "Name a file, folder, glob or URL",
+                code="address-invalid",
+            )
         for setting, value, known in (("format", self.format, FORMATS), ("shape", self.shape, tuple(SHAPES))):
             if value is not None and value not in known:
                 raise SultanaError(
                     f"'{escape_terminal(value, 60)}' is not a {setting} (source '{self.name}')",
                     f"Use one of {', '.join(known)}, or leave it out",
+                    code="choice-unknown",
                 )
         for name, count in Counter(self.score_fields).items():
             if count > 1 or not name.strip():
@@ -49,6 +54,7 @@ class SourceSpec:
                     f"The source '{self.name}' names the score field '{escape_terminal(name, 60)}' "
                     f"{'twice' if name.strip() else 'without a name'}",
                     "Name each field of score_fields once",
+                    code="name-twice",
                 )
 
 

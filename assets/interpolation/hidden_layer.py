@@ -59,6 +59,7 @@ def mixed_before(layers: Sequence[torch.nn.Module], batch: Batch) -> Iterator[No
                 f"{type(module).__name__} gets states of shape {tuple(states.shape)}, "
                 f"where {(2 * rows, width)} sequences and tokens were expected",
                 "Mix at the embedding layer (layer 0), or use a model such as Llama, Qwen or Gemma",
+                code="model-unsuitable",
             )
         mixed = mixed_states(states, batch)
         if given:

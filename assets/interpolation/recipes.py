@@ -149,11 +149,13 @@ def _refuse(table: _Tasks, pairing: str) -> None:
         raise SultanaError(
             f"Recipes across tasks need two tasks; the {len(table.ids)} instructions have {len(table.names)}",
             "Set the interpolation's task_by to clusters, its pairing to any, or its count to 0",
+            code="recipes-impossible",
         )
     if len(table.ids) < 2:
         raise SultanaError(
             f"Recipes with pairing {pairing} need two instructions to pair, and there are {len(table.ids)}",
             "Give more instructions, choose another pairing, or set the interpolation's count to 0",
+            code="recipes-impossible",
         )
 
 

@@ -54,6 +54,7 @@ def assign_tasks(
         raise SultanaError(
             f"{len(open_rows)} of {len(ids)} instructions have no task label and no embedding to cluster by",
             "Materialize instruction_embeddings, or give every row a task label",
+            code="task-labels-missing",
         )
     from assets.interpolation.centroids import fit_centroids, nearest
 

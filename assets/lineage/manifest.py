@@ -47,6 +47,7 @@ class Chain:
         raise SultanaError(
             f"The lineage is broken: '{link['asset']}' names no materialization of '{asset}'",
             f"Materialize '{link['asset']}' and what follows it again",
+            code="lineage-broken",
         )
 
 
@@ -119,6 +120,7 @@ def read_manifest(content: bytes, expected_sha256: str | None, where: str) -> di
             f"The manifest in {where} was changed: its SHA-256 is {found}, and the model version carries "
             f"{expected_sha256}",
             "Restore it from a backup, or materialize lineage_manifest again",
+            code="manifest-changed",
         )
     try:
         manifest = orjson.loads(content)
@@ -126,6 +128,8 @@ def read_manifest(content: bytes, expected_sha256: str | None, where: str) -> di
             raise ValueError(f"its format is {manifest['format']}, not {FORMAT}")
     except (ValueError, KeyError, TypeError) as error:
         raise SultanaError(
-            f"The manifest in {where} cannot be read: {error}", "Materialize lineage_manifest again"
+            f"The manifest in {where} cannot be read: {error}",
+            "Materialize lineage_manifest again",
+            code="manifest-unreadable",
         ) from error
     return dict(manifest)

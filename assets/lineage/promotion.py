@@ -38,10 +38,14 @@ class PromotionRule:
 
     def __post_init__(self) -> None:
         if self.loss_margin is None and self.accuracy_margin is None:
-            raise SultanaError("The rule asks for no margin", "Set a margin of the loss or of the accuracy")
+            raise SultanaError(
+                "The rule asks for no margin",
+                "Set a margin of the loss or of the accuracy",
+                code="promotion-rule-invalid",
+            )
         for name, value in asdict(self).items():
             if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0):
-                raise SultanaError(f"{name} is {value}", "Set it to 0 or more")
+                raise SultanaError(f"{name} is {value}", "Set it to 0 or more", code="promotion-rule-invalid")
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ def compare(
         raise SultanaError(
             f"The guard task {unknown[0]} was not evaluated",
             f"Choose among: {', '.join(sorted(tasks))}",
+            code="promotion-rule-invalid",
         )
     found = []
     for metric, margin in ((LOSS, rule.loss_margin), (ACCURACY, rule.accuracy_margin)):
@@ -90,7 +95,11 @@ def compare(
             continue
         keys = [key for key, row in ours.items() if key[1] == metric and row["split"] == SPLIT]
         if not keys:
-            raise SultanaError(f"No task has the metric {metric}", "State a margin of the other metric")
+            raise SultanaError(
+                f"No task has the metric {metric}",
+                "State a margin of the other metric",
+                code="promotion-rule-invalid",
+            )
         left, right = (sum(rows[key]["value"] for key in keys) / len(keys) for rows in (ours, theirs))
         gain = _gain(metric, left, right)
         # A margin of 0 means better, not equal.
@@ -110,7 +119,9 @@ def _by_task(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Mapping
     found = {(row["task"], row["metric"]): row for row in rows if row["split"] not in SEEN_IN_TRAINING}
     if not any(row["split"] == SPLIT for row in found.values()):
         raise SultanaError(
-            f"The evaluation holds no score on the {SPLIT} split", f"Evaluate with split: {SPLIT}"
+            f"The evaluation holds no score on the {SPLIT} split",
+            f"Evaluate with split: {SPLIT}",
+            code="evaluation-incomplete",
         )
     return found
 
@@ -125,6 +136,7 @@ def _check_alike(
                 f"The {metric} of {task} was measured on {counts[0]} examples for the candidate and on "
                 f"{counts[1]} for what it is compared with",
                 "Evaluate both on the same data with the same settings",
+                code="evaluations-not-comparable",
             )
 
 

@@ -77,9 +77,12 @@ def _private_key(given: str) -> "Ed25519PrivateKey":
             f"{SIGNING_KEY} holds no private key that can be read",
             "Set it to 64 hexadecimal digits, or to the path of a PEM file: "
             "openssl genpkey -algorithm ed25519 -out key.pem",
+            code="signing-key-invalid",
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SultanaError(
-            f"{SIGNING_KEY} names a key that is not Ed25519", "Make one: openssl genpkey -algorithm ed25519"
+            f"{SIGNING_KEY} names a key that is not Ed25519",
+            "Make one: openssl genpkey -algorithm ed25519",
+            code="signing-key-invalid",
         )
     return key

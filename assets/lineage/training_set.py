@@ -137,6 +137,7 @@ def _mixed_uses(tables: LanceTables, slots: pa.Table, recipes: TableRef) -> list
         raise SultanaError(
             f"The lineage is broken: the mix {lost} has no recipe in {recipes.table} version {recipes.version}",
             "Restore the tables from a backup, or materialize the curriculum and what follows it again",
+            code="lineage-broken",
         )
     parents = found.take(places)
     return [

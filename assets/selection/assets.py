@@ -155,6 +155,7 @@ def _initial_policy(config: CurriculumConfig) -> str | None:
         raise SultanaError(
             f"policy.initial_policy is {config.policy.initial_policy!r}, which is no folder",
             "Name the policy_folder that the metadata of a curriculum of strategy raise shows",
+            code="policy-missing",
         )
     return digest(folder_manifest(folder))
 

@@ -240,6 +240,7 @@ def measure(network: Any, rows: Sequence["Encoded"]) -> AuxiliaryFeatures:
         raise SultanaError(
             f"The model that scores rows gives no finite numbers for row {rows[int(finite.argmin())].row_id}",
             "Set its dtype to float32, or use another model",
+            code="row-value-invalid",
         )
     return features
 

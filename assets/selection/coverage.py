@@ -82,6 +82,7 @@ def kmeans_quality(
         raise SultanaError(
             f"Strategy kmeans_quality was given quality {values[wrong[0]]:g} for row {pool.row_ids[wrong[0]]}",
             "Give a quality of 0 or more: rows are drawn in proportion to it",
+            code="row-value-invalid",
         )
     labels, of_row, sizes = np.unique(pool.clusters, return_inverse=True, return_counts=True)
     shares = shares_by_size(sizes, min(budget.rows, len(pool)))

@@ -53,6 +53,7 @@ def deita(
             raise SultanaError(
                 f"Strategy deita has no {name} scores",
                 f"Name a score field {name} in the source, or let the response's length stand in for it",
+                code="scores-missing",
             )
         missing += [name] if given is None else []
         values = values * one_per_row(pool, "deita", name, lengths if given is None else given)
@@ -92,10 +93,16 @@ def deita_filter(
     """
     places = np.asarray(order, dtype=np.int64)
     if limit is not None and limit < 1:
-        raise SultanaError(f"The DEITA filter was asked for {limit} rows", "Ask for at least 1 row")
+        raise SultanaError(
+            f"The DEITA filter was asked for {limit} rows",
+            "Ask for at least 1 row",
+            code="setting-out-of-bounds",
+        )
     if not np.isfinite(threshold):
         raise SultanaError(
-            f"The DEITA filter has threshold {threshold}", "Give a cosine similarity, for instance 0.9"
+            f"The DEITA filter has threshold {threshold}",
+            "Give a cosine similarity, for instance 0.9",
+            code="setting-out-of-bounds",
         )
     most = len(places) if limit is None else min(limit, len(places))
     kept = np.empty(most, dtype=np.int64)
@@ -127,6 +134,7 @@ def check_vectors(pool: Pool, strategy: str, vectors: NDArray[Any]) -> None:
         raise SultanaError(
             f"Strategy {strategy} was given vectors of shape {vectors.shape} for a pool of {len(pool):,} rows",
             "Give one vector for each row of the pool, in the pool's order",
+            code="shapes-differ",
         )
     for start in range(0, len(vectors), BLOCK):
         lengths = np.linalg.norm(vectors[start : start + BLOCK], axis=1)
@@ -136,6 +144,7 @@ def check_vectors(pool: Pool, strategy: str, vectors: NDArray[Any]) -> None:
                 f"Strategy {strategy} was given a vector of length {lengths[wrong[0]]} for row "
                 f"{pool.row_ids[start + wrong[0]]}",
                 "Materialize the embeddings again: a sentence vector is finite and not zero",
+                code="row-value-invalid",
             )
 
 
@@ -147,6 +156,7 @@ def _unit(vectors: NDArray[Any], places: NDArray[np.int64]) -> NDArray[np.float3
         raise SultanaError(
             f"The DEITA filter was given a vector of length {lengths[wrong[0], 0]} at place {places[wrong[0]]}",
             "Give vectors that are finite and not zero",
+            code="row-value-invalid",
         )
     return rows / lengths
 

@@ -57,6 +57,7 @@ def dsir(
         raise SultanaError(
             f"Strategy dsir was given {len(texts):,} texts for a pool of {len(pool):,} rows",
             "Give one text for each row of the pool, in the pool's order",
+            code="shapes-differ",
         )
     weights = log_importance_weights(texts, reward_texts, buckets, pseudo_count)
     keys = weights + np.random.default_rng(seed).gumbel(size=len(pool))
@@ -82,6 +83,7 @@ def log_importance_weights(
         raise SultanaError(
             f"Strategy dsir has buckets = {buckets} and pseudo_count = {pseudo_count}",
             "Set buckets to 1 or more and pseudo_count to a number of 0 or more",
+            code="setting-out-of-bounds",
         )
     target = np.zeros(buckets)
     for _, _, grams in _hashed(reward_texts, buckets):
@@ -90,6 +92,7 @@ def log_importance_weights(
         raise SultanaError(
             "Strategy dsir has no token to aim at: the reward set has no text",
             "Select a reward set whose examples have a prompt or a response",
+            code="split-without-examples",
         )
     rows, shares, pieces = _pieces(texts)
     # One uint32 for each n-gram: about as much memory as the texts themselves.
@@ -126,6 +129,7 @@ def _pieces(texts: Sequence[Text]) -> tuple[NDArray[np.int64], NDArray[np.float6
                 raise SultanaError(
                     f"Strategy dsir was given λ = {text[2]} for the text of row {row:,}",
                     "Mix two texts with a λ of 0 to 1",
+                    code="row-value-invalid",
                 )
             parts = [(text[0], text[2]), (text[1], 1 - text[2])]
         for part, share in parts:

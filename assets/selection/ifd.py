@@ -74,6 +74,7 @@ def _losses(
         raise SultanaError(
             f"Strategy {strategy} was given {counts[wrong[0]]:g} tokens for row {pool.row_ids[wrong[0]]}",
             "Leave rows without a trainable token out of the pool",
+            code="row-value-invalid",
         )
     return (
         -one_per_row(pool, strategy, "log P(y|x)", given_prompt) / counts,

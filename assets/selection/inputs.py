@@ -104,6 +104,7 @@ class Inputs:
             raise SultanaError(
                 f"The {len(names):,} training rows are not those of the pool of {len(self.pool):,}, in its order",
                 "Give [encoded.rows[row_id] for row_id in pool.row_ids]",
+                code="shapes-differ",
             )
 
     def progress(self, label: str, total: float | None, unit: str = "rows") -> AbstractContextManager[Any]:
@@ -133,6 +134,7 @@ class Inputs:
             raise SultanaError(
                 f"No example of the reward split has at most {self.training.maximum_length} tokens",
                 "Raise maximum_length, or name another source for the split in benchmark_splits",
+                code="split-without-examples",
             )
         by_id = {row["example_id"]: row for row in rows}
         return [
@@ -160,6 +162,7 @@ class Inputs:
             raise SultanaError(
                 "The split 'reward' has no example, and this strategy selects for it",
                 "Name a source for it in benchmark_splits",
+                code="split-without-examples",
             )
         rows = sorted(self.rewards, key=lambda row: str(row["example_id"]))
         if not self.reward_stratified:
@@ -187,7 +190,9 @@ class Inputs:
         """Sentence vectors of unit length, float32 (N, d); a mix has its parents', mixed with λ and scaled."""
         if self.read_vectors is None:
             raise SultanaError(
-                "Sentence vectors were asked for, and none were given", "Give Inputs read_vectors"
+                "Sentence vectors were asked for, and none were given",
+                "Give Inputs read_vectors",
+                code="input-not-given",
             )
         ids = sorted({one.row_id for row in self.rows for one in row.parents})
         place = {key: number for number, key in enumerate(ids)}
@@ -211,6 +216,7 @@ class Inputs:
                 raise SultanaError(
                     f"The text of row {row_id} was asked for, and its conversation was not given",
                     "Give Inputs the conversations of all originals",
+                    code="input-not-given",
                 )
             return text_to_embed(self.conversations[row_id], "conversation")
 
@@ -232,6 +238,7 @@ class Inputs:
             raise SultanaError(
                 f"{len(absent):,} rows have no score named {name!r}, the first is {absent[0]}",
                 f"Put {name} into the files of the instructions and name it in the source's score_fields",
+                code="scores-missing",
             )
         return np.array(
             [
@@ -307,6 +314,7 @@ class Inputs:
             raise SultanaError(
                 f"The auxiliary model is to read row {absent[0]}, whose conversation was not given",
                 "Give Inputs the conversations of all originals",
+                code="input-not-given",
             )
         encoded, refused = ChatEncoder(model.load_tokenizer()).encode_all(
             [(key, self.conversations[key]) for key in ids], maximum_length
@@ -315,6 +323,7 @@ class Inputs:
             raise SultanaError(
                 f"The auxiliary model cannot read {len(refused):,} of {len(ids):,} rows: {refused[0]}",
                 f"Set auxiliary.maximum_length above {maximum_length}, or use another auxiliary model",
+                code="rows-not-encodable",
             )
         return {one.row_id: one for one in encoded}
 

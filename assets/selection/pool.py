@@ -49,6 +49,7 @@ class Pool:
             raise SultanaError(
                 "The pool to select from is empty",
                 "Materialize diversity_clusters with at least one row, or loosen the pool's filters",
+                code="pool-empty",
             )
         given_weights = np.ones(len(row_ids)) if weights is None else np.asarray(weights, dtype=np.float64)
         columns: dict[str, Any] = {
@@ -62,6 +63,7 @@ class Pool:
                 raise SultanaError(
                     f"The pool has {len(row_ids):,} row ids but {len(column):,} {name}",
                     f"Give {name} one element for each row id, in the same order",
+                    code="shapes-differ",
                 )
         order = sorted(range(len(row_ids)), key=row_ids.__getitem__)
         pool = cls(
@@ -104,12 +106,16 @@ class Pool:
         for first, second in zip(self.row_ids, self.row_ids[1:], strict=False):
             if first == second:
                 raise SultanaError(
-                    f"Row {first} is in the pool twice", "Remove the duplicate before building the pool"
+                    f"Row {first} is in the pool twice",
+                    "Remove the duplicate before building the pool",
+                    code="row-twice",
                 )
         for row_id, kind in zip(self.row_ids, self.kinds, strict=True):
             if kind not in KINDS:
                 raise SultanaError(
-                    f"Row {row_id} of the pool has kind {kind!r}", f"Use one of {', '.join(KINDS)}"
+                    f"Row {row_id} of the pool has kind {kind!r}",
+                    f"Use one of {', '.join(KINDS)}",
+                    code="row-value-invalid",
                 )
         short = np.flatnonzero(self.response_lengths < 1)
         if short.size:
@@ -117,12 +123,14 @@ class Pool:
                 f"Row {self.row_ids[short[0]]} of the pool has a response of "
                 f"{self.response_lengths[short[0]]} tokens",
                 "Leave rows without a trainable token out of the pool",
+                code="row-value-invalid",
             )
         wrong = np.flatnonzero(~(np.isfinite(self.weights) & (self.weights > 0)))
         if wrong.size:
             raise SultanaError(
                 f"Row {self.row_ids[wrong[0]]} of the pool has loss weight {self.weights[wrong[0]]}",
                 "Give every row a finite weight above 0",
+                code="row-value-invalid",
             )
 
 
@@ -145,6 +153,7 @@ class Budget:
                 raise SultanaError(
                     f"A curriculum with {setting} = {getattr(self, setting)} was asked for",
                     f"Set {setting} to 1 or more",
+                    code="setting-out-of-bounds",
                 )
 
     @property
@@ -163,12 +172,14 @@ class Budget:
             raise SultanaError(
                 f"A batch of {self.batch_size:,} rows was asked for from a pool of {len(pool):,}",
                 "Lower batch_size or enlarge the pool: a batch never holds a row twice",
+                code="pool-too-small",
             )
         if self.rows < self.batch_size:
             raise SultanaError(
                 f"{self.passes} passes in {self.steps} steps leave {self.rows:,} distinct rows, fewer than "
                 f"the {self.batch_size:,} of one batch",
                 f"Set passes to {self.steps} or less: a batch never holds a row twice",
+                code="pool-too-small",
             )
 
 
@@ -180,7 +191,11 @@ def candidates(pool: Pool, size: int, seed: int) -> Pool:
     and `seed`. Bounds the cost of scoring: every row costs two forward passes of the auxiliary model.
     """
     if size < 1:
-        raise SultanaError(f"A sub-sample of {size} candidates was asked for", "Ask for at least 1 row")
+        raise SultanaError(
+            f"A sub-sample of {size} candidates was asked for",
+            "Ask for at least 1 row",
+            code="setting-out-of-bounds",
+        )
     if size >= len(pool):
         return pool
     labels, inverse, sizes = np.unique(pool.clusters, return_inverse=True, return_counts=True)

@@ -71,7 +71,9 @@ def pre_experienced(inputs: "Inputs", rows_per_cluster: int) -> TrainedModel:
     """
     if rows_per_cluster < 1:
         raise SultanaError(
-            f"Pre-experience on {rows_per_cluster} rows of each cluster was asked for", "Ask for 1 or more"
+            f"Pre-experience on {rows_per_cluster} rows of each cluster was asked for",
+            "Ask for 1 or more",
+            code="setting-out-of-bounds",
         )
     rows = [inputs.rows[place] for place in pre_experience_rows(inputs, rows_per_cluster)]
     size = inputs.budget.batch_size

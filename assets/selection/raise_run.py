@@ -48,12 +48,15 @@ class RaiseRun:
         known = {one.name for one in fields(RaiseConfig)} - {"steps", "batch_size", "seed"}
         if unknown := sorted(set(self.changes) - known):
             raise SultanaError(
-                f"RAISE has no setting {unknown[0]} that changes may name", f"Use {', '.join(sorted(known))}"
+                f"RAISE has no setting {unknown[0]} that changes may name",
+                f"Use {', '.join(sorted(known))}",
+                code="setting-unknown",
             )
         if self.alignment_column and self.aligned_rows != 0:
             raise SultanaError(
                 f"RAISE is to see the alignment of every row, and aligned_rows is {self.aligned_rows}",
                 "Set aligned_rows to 0, which is all rows, or alignment_column to false",
+                code="settings-conflict",
             )
         settings: dict[str, Any] = {"seed": seed}
         if self.preset == "guarded":

@@ -28,6 +28,7 @@ def check(
         raise SultanaError(
             "Strategy alpagasus selects by a judge's ratings, and alpagasus.column names no score column",
             "Set alpagasus.column; ratings come from a score column of the instructions, none are made up",
+            code="scores-missing",
         )
     for name in strategy.score_columns(config):
         if not score_columns.get(name):
@@ -35,11 +36,13 @@ def check(
             raise SultanaError(
                 f"Strategy {strategy.name} reads the score column {name!r}; the instructions have {known}",
                 f"Put {name} into the files of the instructions and name it in the source's score_fields",
+                code="scores-missing",
             )
     if "reward" in strategy.needs and not reward_examples:
         raise SultanaError(
             f"Strategy {strategy.name} selects for the split 'reward', which has no example",
             "Name a source for it in benchmark_splits",
+            code="split-without-examples",
         )
 
 
@@ -58,6 +61,7 @@ def check_budget(strategy: Strategy, budget: Budget, pool_rows: int, *, unlimite
             f"{budget.batch_size:,} rows, each row at most {budget.passes} time(s), leave it no choice in a pool "
             f"of {pool_rows:,}",
             "Raise passes or candidates, lower steps or batch_size, or take the strategy full",
+            code="pool-too-small",
         )
 
 

@@ -129,6 +129,7 @@ def laid_out(
             f"Strategy {strategy} leaves {len(order):,} rows of a pool of {len(pool):,}, fewer than the "
             f"{budget.batch_size:,} of one batch",
             "Lower batch_size, enlarge the pool, or loosen the strategy's threshold",
+            code="pool-too-small",
         )
     ranks = {int(position): rank for rank, position in enumerate(order, 1)}
     generator = np.random.default_rng(seed)
@@ -156,12 +157,14 @@ def one_per_row(
         raise SultanaError(
             f"Strategy {strategy} was given {values.size:,} values of {noun} for a pool of {len(pool):,} rows",
             f"Give {noun} one value for each row of the pool, in the pool's order",
+            code="shapes-differ",
         )
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
         raise SultanaError(
             f"Strategy {strategy} was given {noun} {values[wrong[0]]} for row {pool.row_ids[wrong[0]]}",
             f"Give every row a finite {noun}, or leave the row out of the pool",
+            code="row-value-invalid",
         )
     return values
 

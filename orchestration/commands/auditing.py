@@ -165,8 +165,12 @@ def _given(text: str) -> str:
         return content.decode("utf-8")
     except OSError as error:
         raise SultanaError(
-            f"{text[1:]} cannot be read: {error.strerror}", "Name a file that holds the text"
+            f"{text[1:]} cannot be read: {error.strerror}",
+            "Name a file that holds the text",
+            code="file-unreadable",
         ) from error
     except UnicodeDecodeError as error:
         where = "Standard input" if text == "-" else text[1:]
-        raise SultanaError(f"{where} is not UTF-8 text", "Convert it to UTF-8") from error
+        raise SultanaError(
+            f"{where} is not UTF-8 text", "Convert it to UTF-8", code="encoding-not-utf8"
+        ) from error

@@ -82,12 +82,15 @@ def ui(port: Port = 3000) -> None:
     with explained() as console:
         if not workspace.exists():
             raise SultanaError(
-                f"{workspace} is missing", "Run from a checkout of Sultana, installed with `make install`"
+                f"{workspace} is missing",
+                "Run from a checkout of Sultana, installed with `make install`",
+                code="checkout-missing",
             )
         if not is_free(port):
             raise SultanaError(
                 f"Port {port} is taken, perhaps by a Dagster UI that runs already",
                 f"Open http://127.0.0.1:{port}, or take another port: sultana ui --port {port % 65535 + 1}",
+                code="port-taken",
             )
         with open_instance(data_folder()) as instance:
             fail_dead_runs(instance)

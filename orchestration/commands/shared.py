@@ -68,7 +68,7 @@ def explained(
         except typer.Exit:
             raise
         except INTERRUPTED:
-            raise refuse(SultanaError(stopped, remedy), STOPPED) from None
+            raise refuse(SultanaError(stopped, remedy, code="interrupted"), STOPPED) from None
         except Exception as error:
             found = explain(error, data_folder())
             if found is None:

@@ -118,7 +118,11 @@ class Settings:
 def _field(config: Any, field: str, name: str) -> Any:
     """The type of a configuration's field; the configuration itself would pass over one it lacks."""
     if field not in getattr(config, "model_fields", {}):
-        raise SultanaError(f"The strategies have no setting {name!r}", "See assets/selection/config.py")
+        raise SultanaError(
+            f"The strategies have no setting {name!r}",
+            "See assets/selection/config.py",
+            code="setting-unknown",
+        )
     return config.model_fields[field].annotation
 
 

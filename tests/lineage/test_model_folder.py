@@ -51,7 +51,7 @@ def test_what_fails_leaves_nothing(small: Small, models_folder: Path, tmp_path: 
     write_flavor(files, base, base.load_tokenizer(), "x")
 
     def missing() -> Any:
-        raise SultanaError("The base model is gone", "Put it back")
+        raise SultanaError("The base model is gone", "Put it back", code="model-folder-incomplete")
 
     with pytest.raises(SultanaError, match="is gone"):
         write_model(place / "out", files, about_of(small, "merged"), missing)

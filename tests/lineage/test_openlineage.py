@@ -205,7 +205,7 @@ def test_what_keeps_events_from_being_made_is_told_in_its_own_words(
     monkeypatch.setenv("OPENLINEAGE__TRANSPORT__TYPE", "noop")
 
     def broken() -> Iterator[Any]:
-        raise SultanaError("The lineage is broken", "Restore the tables")
+        raise SultanaError("The lineage is broken", "Restore the tables", code="lineage-broken")
         yield
 
     with pytest.raises(SultanaError, match="The lineage is broken"):

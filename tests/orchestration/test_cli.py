@@ -63,7 +63,7 @@ def test_a_defect_keeps_its_traceback_and_a_fault_is_a_sentence(capsys: pytest.C
         raise KeyError("x")
     with pytest.raises(typer.Exit) as exit, explained(as_json=True) as console:
         console.print("on the way")
-        raise SultanaError("It is wrong", "Mend it")
+        raise SultanaError("It is wrong", "Mend it", code="file-damaged")
     assert exit.value.exit_code == 1
     told = capsys.readouterr()
     assert told.out == "" and told.err == "on the way\nsultana: It is wrong. Mend it.\n"

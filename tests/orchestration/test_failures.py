@@ -23,7 +23,7 @@ def chained(inner: BaseException) -> BaseException:
 
 
 def test_our_own_errors_are_found_however_deep() -> None:
-    error = SultanaError("The file a is missing", "Check the path")
+    error = SultanaError("The file a is missing", "Check the path", code="source-not-found")
     assert explain(chained(chained(error)), FOLDER) is not None
     assert explain(chained(error), FOLDER) is error
 

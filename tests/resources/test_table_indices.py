@@ -135,7 +135,7 @@ def test_a_run_that_has_ended_meanwhile_makes_no_index(tmp_path: Path, tables: L
     def fence() -> None:
         asked.append(1)
         if len(asked) == 2:
-            raise SultanaError("The run has ended", "Start it again")
+            raise SultanaError("The run has ended", "Start it again", code="run-ended")
 
     with pytest.raises(SultanaError, match="has ended"):
         put(LanceTables(tmp_path / "store", fence=fence), 0, 20)

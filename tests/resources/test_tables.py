@@ -189,7 +189,7 @@ def test_a_closed_fence_leaves_the_old_state(tmp_path: Path) -> None:
 
     def fence() -> None:
         if closed:
-            raise SultanaError("the run has ended", "start another")
+            raise SultanaError("the run has ended", "start another", code="run-ended")
 
     tables = LanceTables(tmp_path, fence)
     before = put(tables, "1", "overwrite", numbers("a"))

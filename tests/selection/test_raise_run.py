@@ -109,7 +109,7 @@ def test_what_cannot_work_is_found_before_a_row_is_scored(model):
 
     class Refusing:
         def check(self, rows) -> None:
-            raise SultanaError("These rows cannot be mixed", "Take others")
+            raise SultanaError("These rows cannot be mixed", "Take others", code="settings-conflict")
 
     object.__setattr__(made, "session", Refusing)
     with pytest.raises(SultanaError, match="These rows cannot be mixed"):

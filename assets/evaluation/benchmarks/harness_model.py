@@ -45,6 +45,7 @@ class HarnessModel(TemplateLM):
             raise SultanaError(
                 "The tokenizer names no token that ends a text",
                 "Set eos_token in the model's tokenizer_config.json",
+                code="tokenizer-unsuitable",
             )
         return int(self.tokenizer.eos_token_id)
 
@@ -103,6 +104,7 @@ class HarnessModel(TemplateLM):
                 raise SultanaError(
                     f"The task '{request.task_name}' asks for sampling",
                     "Use a task that is answered greedily",
+                    code="benchmark-task-unsupported",
                 )
             eos = self.tokenizer.decode(self.eot_token_id, skip_special_tokens=False)
             until = handle_stop_sequences(settings["until"], eos=eos)
@@ -115,6 +117,7 @@ class HarnessModel(TemplateLM):
                     raise SultanaError(
                         f"A task asks for {most} new tokens, and the model's longest input is {self.max_length}",
                         "Leave that task out, or use a model that takes longer inputs",
+                        code="longer-than-model-reads",
                     )
                 found = generate_until(
                     self.model,

@@ -47,6 +47,7 @@ def log_likelihoods(
             raise SultanaError(
                 f"A choice of {len(continuation)} tokens after a prompt of {len(context)} cannot be scored",
                 f"Both need a token, and a choice at most {maximum_length}, the model's longest input",
+                code="benchmark-question-unusable",
             )
     # What predicts the first token of a continuation is the last of its context.
     inputs = [

@@ -62,6 +62,7 @@ class Asked:
             raise SultanaError(
                 f"No question of '{self.benchmark}' is left: each {reason}",
                 "Name other reward sources in benchmark_splits, or leave the benchmark out",
+                code="benchmark-without-questions",
             )
         left_out = self.left_out | {
             one.question_id: reason for one in self.questions if one.question_id in question_ids
@@ -93,15 +94,20 @@ def read_benchmarks(
     for number, spec in enumerate(specs):
         if spec.task not in DEFINITIONS:
             raise SultanaError(
-                f"There is no benchmark '{spec.task}'", f"Choose from: {', '.join(sorted(DEFINITIONS))}"
+                f"There is no benchmark '{spec.task}'",
+                f"Choose from: {', '.join(sorted(DEFINITIONS))}",
+                code="benchmark-unknown",
             )
         if any(spec.task == other.task for other in specs[:number]):
-            raise SultanaError(f"The benchmark '{spec.task}' is named twice", "Name it once")
+            raise SultanaError(
+                f"The benchmark '{spec.task}' is named twice", "Name it once", code="name-twice"
+            )
         if DEFINITIONS[spec.task].runs_code:
             if not execute_generated_code:
                 raise SultanaError(
                     f"'{spec.task}' runs code that the model writes, and execute_generated_code is off",
                     "Set execute_generated_code to true (the code runs in a sandbox), or leave the benchmark out",
+                    code="code-execution-off",
                 )
             check_sandbox()
     if specs:
@@ -134,6 +140,7 @@ def _read(spec: BenchmarkSpec, downloads: Path) -> Asked:
         raise SultanaError(
             f"No question of '{spec.task}' can be asked: {next(iter(left_out.values()), 'there is none')}",
             "Check the benchmark's files",
+            code="benchmark-without-questions",
         )
     return Asked(
         spec.task,

@@ -185,6 +185,7 @@ def read_questions(benchmark: str, files: Sequence[SourceFile]) -> list[Question
         raise SultanaError(
             f"{', '.join(one.name for one in files)}: no row is a question of '{benchmark}'",
             "Check the benchmark's name and file",
+            code="benchmark-file-mismatch",
         )
     return found
 
@@ -196,6 +197,7 @@ def _rows(files: Sequence[SourceFile]) -> Iterator[tuple[str, Row]]:
                 raise SultanaError(
                     f"{file.name}, row {row.position}: {row.problem} ({row.detail})",
                     "Correct or remove that row: a benchmark is scored whole",
+                    code="benchmark-question-unusable",
                 )
             yield f"{file.name}, row {row.position}", row.value
 
@@ -211,6 +213,7 @@ def as_questions(benchmark: str, rows: Iterator[tuple[str, Row]]) -> Iterator[Qu
             raise SultanaError(
                 f"{where} is not a question of '{benchmark}': {problem}",
                 "Check the benchmark's name and file",
+                code="benchmark-file-mismatch",
             ) from problem
         if adapted is None:
             continue

@@ -121,6 +121,7 @@ def run_program(program: str, limits: Limits | None = None) -> Outcome:
         f"Generated code cannot be contained on this machine ({detail})",
         "Leave code benchmarks out, or run where the kernel allows user namespaces "
         "(sysctl user.max_user_namespaces, and in a container its seccomp profile)",
+        code="sandbox-unavailable",
     )
 
 
@@ -129,13 +130,16 @@ def check_sandbox() -> None:
     """Raise SultanaError where programs cannot be contained here."""
     if sys.platform != "linux":
         raise SultanaError(
-            f"Generated code is run on Linux only; this is {sys.platform}", "Leave code benchmarks out"
+            f"Generated code is run on Linux only; this is {sys.platform}",
+            "Leave code benchmarks out",
+            code="sandbox-unavailable",
         )
     outcome = run_program("pass")
     if not outcome.passed:
         raise SultanaError(
             f"A program that does nothing does not pass in the sandbox ({outcome.reason})",
             "Leave code benchmarks out, or run on a machine that is not so busy",
+            code="sandbox-unavailable",
         )
 
 

@@ -78,6 +78,7 @@ def task_folder() -> Path:
         raise SultanaError(
             "Benchmarks need lm-evaluation-harness, which is not installed",
             "pip install 'sultana[benchmarks]'",
+            code="package-missing",
         )
     return Path(next(iter(found.submodule_search_locations))) / "tasks"
 
@@ -90,6 +91,7 @@ def harness_config(benchmark: str, task: str) -> dict[str, Any]:
         raise SultanaError(
             f"lm-evaluation-harness has no task '{task}' of the benchmark '{benchmark}'",
             "Check the subjects in the benchmark's file",
+            code="benchmark-task-unsupported",
         )
     return _with_includes(path)
 
@@ -110,7 +112,9 @@ def few_shot_of(benchmark: str, task: str, asked: int) -> int:
         return int(own or 0)
     if own == 0 and asked > 0:
         raise SultanaError(
-            f"'{benchmark}' is asked without examples, and few_shot is {asked}", "Set few_shot to 0 or -1"
+            f"'{benchmark}' is asked without examples, and few_shot is {asked}",
+            "Set few_shot to 0 or -1",
+            code="few-shot-impossible",
         )
     return asked
 
@@ -169,6 +173,7 @@ def check_examples(task: str, few_shot: int, there: int) -> None:
             f"'{task}' is to be asked with {few_shot} examples, and there are {there} to draw from",
             "Set few_shot_path of the benchmark to its training questions (MMLU: development, MBPP: the rows "
             "of task_id 2 to 4), or few_shot to 0",
+            code="few-shot-impossible",
         )
 
 
@@ -204,6 +209,7 @@ def _function(benchmark: str, name: str) -> Any:
         raise SultanaError(
             f"The harness's task '{benchmark}' names a function that Sultana does not know ({name})",
             "Install the version of lm-eval that constraints.txt names",
+            code="package-version-differs",
         )
     return ours[benchmark, name]
 

@@ -72,11 +72,13 @@ def write_starter(
         raise SultanaError(
             f"the starter corpus was asked for {rows} rows",
             f"ask for {SMALLEST_ROWS} to {LARGEST_ROWS}; larger ones would repeat themselves",
+            code="setting-out-of-bounds",
         )
     if set(shares) - set(FAULTS) or min(shares.values(), default=0) < 0 or sum(shares.values()) > 0.5:
         raise SultanaError(
             f"the shares of faults are {dict(shares)}",
             f"name only {', '.join(FAULTS)}, with shares from 0 that add up to at most 0.5",
+            code="setting-out-of-bounds",
         )
     splits, planted = _rows(seed, rows, shares)
     files = starter_paths(folder)
@@ -112,6 +114,7 @@ class _Fresh:
         raise SultanaError(
             f"the task {task.name} has no further exercise after {index} rows",
             "ask for a smaller starter corpus",
+            code="starter-corpus-exhausted",
         )
 
 
@@ -143,6 +146,7 @@ def _planted(clean: list[Row], test: list[Row], counts: Mapping[str, int], draw:
                 raise SultanaError(
                     f"the starter corpus has too few rows that can show the fault {fault}",
                     "ask for more rows, or for smaller shares of faults",
+                    code="starter-corpus-exhausted",
                 )
             index = queue.pop()
             planted = _with_fault(clean[index], fault, made, clean, draw)

@@ -281,6 +281,7 @@ class Backward:
                 f"The lineage is broken: {len(missing):,} rows of curriculum {self.curriculum_id} have no {what} in "
                 f"{ref.table} version {ref.version}, among them {pc.min(missing).as_py()}",
                 "Restore the tables from a backup, or materialize the curriculum and what follows it again",
+                code="lineage-broken",
             )
 
 

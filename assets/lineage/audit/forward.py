@@ -51,6 +51,7 @@ def parse(text: str) -> Asked:
     raise SultanaError(
         f'"{escape_terminal(text, 80)}" is neither an id nor a place in a file',
         f"Give {ID_LENGTH} hexadecimal digits as the tables show them, or FILE:LINE such as train.jsonl:12",
+        code="row-id-invalid",
     )
 
 

@@ -102,7 +102,9 @@ def sought(text: str) -> Sought:
     if messages := _conversation(text):
         return Sought(conversation_text(messages), tuple(messages), instruction_id(messages))
     if not (found := canonical_text(text)):
-        raise SultanaError("The text to look for is empty", "Give the words of a prompt or a response")
+        raise SultanaError(
+            "The text to look for is empty", "Give the words of a prompt or a response", code="text-empty"
+        )
     return Sought(found)
 
 

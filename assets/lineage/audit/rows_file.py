@@ -17,14 +17,22 @@ def checked_rows_file(file: Path, endings: Sequence[str] = ROW_FILES) -> Path:
     file = file.expanduser().resolve()
     if file.suffix not in endings:
         raise SultanaError(
-            f"{file} does not end in {' or '.join(endings)}", f"Name a file such as audit{endings[0]}"
+            f"{file} does not end in {' or '.join(endings)}",
+            f"Name a file such as audit{endings[0]}",
+            code="output-suffix-wrong",
         )
     if file.exists():
         raise SultanaError(
-            f"{file} exists already", "Name another file, or remove this one if it is not needed"
+            f"{file} exists already",
+            "Name another file, or remove this one if it is not needed",
+            code="output-exists",
         )
     if not file.parent.is_dir():
-        raise SultanaError(f"The folder {file.parent} does not exist", "Create it, or name another file")
+        raise SultanaError(
+            f"The folder {file.parent} does not exist",
+            "Create it, or name another file",
+            code="output-not-writable",
+        )
     return file
 
 

@@ -84,7 +84,9 @@ def load_rows(folder: Path | str, tokenizer: Any, maximum_length: int | None = N
     about = _json(folder / ABOUT)
     if about.get("format") != FORMAT:
         raise SultanaError(
-            f"{folder} is of the format {about.get('format')!r}", f"This loader reads {FORMAT}"
+            f"{folder} is of the format {about.get('format')!r}",
+            f"This loader reads {FORMAT}",
+            code="export-format-unknown",
         )
     parts = {part: _read(folder, part, about) for part in about["parts"]}
     texts = {row["id"]: row["messages"] for part in ("originals", "parents") for row in parts[part]}
@@ -151,6 +153,7 @@ def _curriculum(loaded: Rows, device: Any) -> Iterator[Step]:
         raise SultanaError(
             f"{len(loaded.refused)} rows of the curriculum cannot be encoded, the first is {row_id} ({reason})",
             "Use the tokenizer and the maximum_length that the curriculum was made with",
+            code="rows-not-encodable",
         )
     slots = sorted((*use, row_id) for row_id, row in loaded.rows.items() for use in row.uses)
     steps: dict[int, list[tuple[Row, float]]] = {}
@@ -164,7 +167,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SultanaError(f"{path} is missing", "Name a folder that `sultana export` wrote") from None
+        raise SultanaError(
+            f"{path} is missing", "Name a folder that `sultana export` wrote", code="export-damaged"
+        ) from None
     return found
 
 
@@ -179,7 +184,9 @@ def _read(folder: Path, part: str, about: dict[str, Any]) -> list[dict[str, Any]
     for file in files or [name]:
         if not (folder / file).is_file() or _sha256(folder / file) != digests.get(file):
             raise SultanaError(
-                f"{folder / file} is missing or differs from {DIGESTS}", "Copy the exported folder again"
+                f"{folder / file} is missing or differs from {DIGESTS}",
+                "Copy the exported folder again",
+                code="export-damaged",
             )
     if about["data_format"] == "jsonl":
         with path.open(encoding="utf-8", newline="\n") as lines:

@@ -49,7 +49,11 @@ def write_croissant(
     document = croissant(folder, about, schemas, title=title, version=version, made_at=made_at)
     (folder / FILE_NAME).write_text(json.dumps(document, indent=1, sort_keys=False) + "\n", encoding="utf-8")
     if errors := problems(folder / FILE_NAME):
-        raise SultanaError(f"The Croissant file is not valid: {errors[0]}", "This is a defect of Sultana")
+        raise SultanaError(
+            f"The Croissant file is not valid: {errors[0]}",
+            "This is a defect of Sultana",
+            code="export-invalid",
+        )
 
 
 def croissant(

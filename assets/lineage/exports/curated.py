@@ -196,4 +196,5 @@ def _refuse_missing(missing: set[str], where: str) -> None:
         raise SultanaError(
             f"Row {min(missing)} of the curated set {where} ({len(missing):,} such rows)",
             "Materialize diversity_clusters and what follows it again",
+            code="lineage-broken",
         )

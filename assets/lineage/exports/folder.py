@@ -123,7 +123,11 @@ def _largest_first(item: tuple[str | None, int]) -> tuple[int, bool, str]:
 def check_request(out: Path, data_format: str) -> None:
     """Raises SultanaError for an unknown format, and where `out` holds something or is a file."""
     if data_format not in DATA_FORMATS:
-        raise SultanaError(f"There is no format '{data_format}'", f"Choose one of: {', '.join(DATA_FORMATS)}")
+        raise SultanaError(
+            f"There is no format '{data_format}'",
+            f"Choose one of: {', '.join(DATA_FORMATS)}",
+            code="choice-unknown",
+        )
     check_target(out)
 
 
@@ -133,6 +137,7 @@ def check_target(out: Path) -> None:
         raise SultanaError(
             f"{out} exists already and is not an empty folder",
             "Name another folder, or remove this one if it is not needed",
+            code="output-exists",
         )
 
 
@@ -171,7 +176,9 @@ def written_beside(out: Path) -> Iterator[Path]:
             if is_disk_full(error):
                 raise
             raise SultanaError(
-                f"{out.parent} cannot be written to ({error.strerror})", "Name a folder in another place"
+                f"{out.parent} cannot be written to ({error.strerror})",
+                "Name a folder in another place",
+                code="output-not-writable",
             ) from error
         try:
             yield temporary

@@ -87,7 +87,11 @@ def ml_bom(
     document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_OID, digest(document)).urn
     text = json.dumps(document, indent=1) + "\n"
     if error := JsonStrictValidator(SPECIFICATION).validate_str(text):
-        raise SultanaError(f"The bill of materials is not valid: {error}", "This is a defect of Sultana")
+        raise SultanaError(
+            f"The bill of materials is not valid: {error}",
+            "This is a defect of Sultana",
+            code="export-invalid",
+        )
     return text
 
 

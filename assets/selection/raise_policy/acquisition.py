@@ -118,17 +118,21 @@ def warm_start(
         raise SultanaError(
             f"The scores to start RAISE from have shape {tuple(scores.shape)} or hold an infinite one",
             f"Give one score for each of the pool's {len(static):,} rows, NaN where it is not known",
+            code="start-scores-invalid",
         )
     known = torch.nonzero(~torch.isnan(scores))[:, 0]
     if len(known) < 2:
         raise SultanaError(
             f"The scores to start RAISE from are known for {len(known)} of {len(static):,} rows",
             "Give finite scores for at least 2 rows, or leave them out",
+            code="start-scores-invalid",
         )
     values = scores[known]
     if float(values.std(correction=0)) == 0.0:
         raise SultanaError(
-            "The scores to start RAISE from are all equal", "Leave them out, or give scores that differ"
+            "The scores to start RAISE from are all equal",
+            "Leave them out, or give scores that differ",
+            code="start-scores-invalid",
         )
     target = ((values - values.mean()) / values.std(correction=0)).float()
     generator = torch.Generator().manual_seed(seed)

@@ -167,6 +167,7 @@ class RaiseConfig:
             raise SultanaError(
                 f"RAISE is to select {largest:,} rows at once from a pool of {rows:,}",
                 "Lower batch_size or select_every, or enlarge the pool",
+                code="pool-too-small",
             )
         if cap is None:
             return
@@ -183,6 +184,7 @@ class RaiseConfig:
                 f"RAISE is to fill {self.steps:,} steps of {self.batch_size:,} rows from a pool of {rows:,}, "
                 f"each row at most {cap} time(s): the pool can run out",
                 f"Set maximum_repeats to at least {needed}, lower steps or batch_size, or enlarge the pool",
+                code="pool-too-small",
             )
 
     def _can_run_dry(self, rows: int) -> bool:
@@ -194,4 +196,8 @@ class RaiseConfig:
 
 
 def _wrong(name: str, value: Any, expected: str) -> SultanaError:
-    return SultanaError(f"RAISE setting {name} is {value!r}; expected {expected}", f"Correct {name}")
+    return SultanaError(
+        f"RAISE setting {name} is {value!r}; expected {expected}",
+        f"Correct {name}",
+        code="setting-out-of-bounds",
+    )

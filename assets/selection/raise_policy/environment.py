@@ -47,11 +47,13 @@ class TrainingEnvironment:
             raise SultanaError(
                 "The reward split has no example, so RAISE has nothing to learn from",
                 "Give benchmark_splits at least one example in the split 'reward'",
+                code="split-without-examples",
             )
         if steps < 1 or not 1 <= measure_every <= steps:
             raise SultanaError(
                 f"RAISE is to measure every {measure_every} of {steps} steps",
                 "Set measure_every from 1 to steps",
+                code="setting-out-of-bounds",
             )
         self._session = session
         self._training_rows = training_rows

@@ -94,7 +94,9 @@ def build_features(
     semantic = semantic_features(hidden_states, semantic_dimensions, pooling)
     if len(semantic) != rows:
         raise SultanaError(
-            f"There are {len(semantic):,} hidden states for {rows:,} rows", "Give one hidden state a row"
+            f"There are {len(semantic):,} hidden states for {rows:,} rows",
+            "Give one hidden state a row",
+            code="shapes-differ",
         )
     names = (*DIFFICULTY, *(f"semantic_{i}" for i in range(semantic_dimensions)), *extra_names)
     others = _extra_columns(extra, names, rows, len(extra_names))
@@ -115,6 +117,7 @@ def build_features(
         raise SultanaError(
             f"The scaling given is of {len(scaling.means)} columns; there are {len(names)}",
             "Give the scaling of features with the same columns, or none",
+            code="shapes-differ",
         )
     static = np.empty((rows, len(names)), dtype=np.float32)
     columns = (block[:, i] for block in blocks for i in range(block.shape[1]))
@@ -149,15 +152,18 @@ def _difficulty(
     for name, column in columns.items():
         if column.shape != (rows,):
             raise SultanaError(
-                f"Feature {name} has shape {column.shape}; expected ({rows},)", "Give one number a row"
+                f"Feature {name} has shape {column.shape}; expected ({rows},)",
+                "Give one number a row",
+                code="shapes-differ",
             )
         _check_finite(name, column)
     if rows == 0:
-        raise SultanaError("Features of no rows were asked for", "Give at least one row")
+        raise SultanaError("Features of no rows were asked for", "Give at least one row", code="pool-empty")
     if columns["instruction_lengths"].min() < 0 or columns["response_lengths"].min() < 1:
         raise SultanaError(
             "An instruction has fewer than 0 tokens or a response fewer than 1",
             "Leave rows without a trainable token out of the pool",
+            code="row-value-invalid",
         )
     sums = np.stack([columns["conditional"], columns["unconditional"]], axis=1)
     if sums.max() > 1e-3:
@@ -165,6 +171,7 @@ def _difficulty(
         raise SultanaError(
             f"Row {row} has log-probability {sums[row, column_index]:.4g}; expected 0 or less",
             "Give log P(y|x) and log P(y) in nats, not losses",
+            code="row-value-invalid",
         )
     return np.stack([columns["instruction_lengths"], columns["response_lengths"]], axis=1), sums
 
@@ -177,10 +184,13 @@ def _extra_columns(
         raise SultanaError(
             f"Extra features have shape {columns.shape}; expected ({rows}, {count}) for {count} names",
             "Give one column for each name and one row for each row of the pool",
+            code="shapes-differ",
         )
     if len(set(names)) != len(names):
         raise SultanaError(
-            f"Two features have the same name among {', '.join(names)}", "Rename the extra feature"
+            f"Two features have the same name among {', '.join(names)}",
+            "Rename the extra feature",
+            code="name-twice",
         )
     _check_finite("the extra features", columns)
     return columns
@@ -200,6 +210,7 @@ def semantic_features(
         raise SultanaError(
             f"Hidden states have shape {states.shape}; expected (rows, hidden size)",
             "Give the mean hidden state of every row",
+            code="shapes-differ",
         )
     for start in range(0, len(states), _ROWS_AT_ONCE):
         _check_finite("hidden_states", states[start : start + _ROWS_AT_ONCE], start)
@@ -216,7 +227,7 @@ def semantic_features(
         return pooled
     if pooling == "pca":
         return _principal_components(states, dimensions)
-    raise SultanaError(f"Semantic pooling is {pooling!r}", "Use adaptive or pca")
+    raise SultanaError(f"Semantic pooling is {pooling!r}", "Use adaptive or pca", code="choice-unknown")
 
 
 def _principal_components(states: NDArray[Any], dimensions: int) -> NDArray[np.float64]:
@@ -224,6 +235,7 @@ def _principal_components(states: NDArray[Any], dimensions: int) -> NDArray[np.f
         raise SultanaError(
             f"Hidden states of {states.shape[1]} dimensions do not have {dimensions} principal components",
             "Lower semantic_dimensions or use adaptive pooling",
+            code="setting-out-of-bounds",
         )
     mean = states.mean(axis=0, dtype=np.float64)
     # Of the H x H covariance: N may be large, H is at most a few thousand.
@@ -250,4 +262,5 @@ def _check_finite(name: str, values: NDArray[Any], first: int = 0) -> None:
         raise SultanaError(
             f"Row {first + wrong[0][0]} of {name} is {values[tuple(wrong[0])]}; expected a finite number",
             "Find out why the auxiliary model gave no finite value for this row, or leave the row out",
+            code="row-value-invalid",
         )

@@ -69,6 +69,7 @@ def train_policy(
         raise SultanaError(
             f"There are features of {len(features):,} rows for a pool of {len(pool):,}",
             "Build the features from the pool's rows, in the pool's order",
+            code="shapes-differ",
         )
     config.check_pool(len(pool))
     if initial_policy is not None:

@@ -41,6 +41,7 @@ class SavedPolicy:
             raise SultanaError(
                 "A policy over principal components cannot be used on another pool, whose components are others",
                 "Train the policy with semantic_pooling adaptive, or start without it",
+                code="policy-differs",
             )
         ours, theirs = asdict(features.layout), asdict(self.layout)
         for name, value in ours.items():
@@ -49,12 +50,14 @@ class SavedPolicy:
                     f"The policy to start from was trained on features with {name} = {_short(theirs[name])}; "
                     f"these have {_short(value)}",
                     "Build the features as those of the policy, or start without it",
+                    code="policy-differs",
                 )
         if self.function.hidden != config.hidden:
             raise SultanaError(
                 f"The policy to start from has {self.function.hidden} hidden units; "
                 f"RAISE setting hidden is {config.hidden}",
                 f"Set hidden to {self.function.hidden}, or start without it",
+                code="policy-differs",
             )
 
 
@@ -100,6 +103,7 @@ def load_policy(folder: Path) -> SavedPolicy:
         raise SultanaError(
             f"There is no policy to start from in {folder}: {error}",
             "Name a folder that save_policy wrote",
+            code="policy-missing",
         ) from error
     return SavedPolicy(function, layout, scaling)
 

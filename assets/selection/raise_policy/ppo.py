@@ -172,6 +172,7 @@ def update(
                 raise SultanaError(
                     f"The optimisation of RAISE's policy diverged: loss {figures[-1][0]}, gradient norm {norm}",
                     "Lower actor_learning_rate and critic_learning_rate, or set gradient_clip",
+                    code="training-diverged",
                 )
     columns = list(zip(*figures, strict=True))
     means = [sum(column) / len(column) for column in columns]

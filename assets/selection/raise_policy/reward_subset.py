@@ -33,6 +33,7 @@ def reward_subset(example_ids: Sequence[str], tasks: Sequence[str], size: int) -
         raise SultanaError(
             f"{size} examples of the reward split are to stand for {len(sizes)} tasks",
             f"Set reward_examples to at least {least}, or to 0 for all",
+            code="reward-subset-too-small",
         )
     shares = dict.fromkeys(sorted(sizes), 0)
     left = size
@@ -87,6 +88,7 @@ def sampling_error(
             raise SultanaError(
                 f"One example stands for the {whole:,} of task {task}: its sampling error cannot be told",
                 "Measure at least two examples of each task",
+                code="reward-subset-too-small",
             )
         mean = float((counts * losses)[mine].sum() / counts[mine].sum())
         deviations = counts[mine] * (losses[mine] - mean)

@@ -106,5 +106,6 @@ def checked(performance: float, step: int) -> float:
         raise SultanaError(
             f"The performance on the reward split is {performance} after step {step} of a training run",
             "Lower the training's learning rate or turn on gradient clipping, and check the reward split",
+            code="training-diverged",
         )
     return float(performance)

@@ -46,6 +46,7 @@ class StaticFeatures:
             raise SultanaError(
                 "Static features are given by a function without their number of rows and columns",
                 "Give rows and columns with it",
+                code="input-not-given",
             )
         self._source, self._rows, self.columns = source, rows, columns
 
@@ -61,6 +62,7 @@ class StaticFeatures:
                 f"Static features of rows {start:,} to {stop:,} have shape {found.shape}; expected "
                 f"({stop - start}, {self.columns})",
                 "Give one row of features for each row of the pool",
+                code="shapes-differ",
             )
         return torch.from_numpy(np.array(found, dtype=np.float32))
 

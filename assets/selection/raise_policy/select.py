@@ -69,6 +69,7 @@ def quotas(available: Tensor, batch_size: int, step: int) -> Tensor:
         raise SultanaError(
             f"At step {step} the pool offers {int(available.sum()):,} rows for a batch of {batch_size:,}",
             "Raise maximum_repeats, lower steps or batch_size, or enlarge the pool",
+            code="pool-too-small",
         )
     classes = len(available)
     given = torch.zeros_like(available)
