@@ -19,7 +19,7 @@ PASSED_ON = ""
 
 HEAD = """# Errors
 
-<!-- Made from the source and error_codes.yaml: UPDATE_SNAPSHOTS=1 python -m pytest tests/orchestration/test_errors.py -->
+<!-- Made from the source and error_codes.yaml: UPDATE_SNAPSHOTS=1 pytest tests/orchestration/test_errors.py -->
 
 Every error that a user can cause or meet says what is wrong and where, what to do, and in brackets the code of its
 kind. The command line prints it as one sentence and ends with status 1; in Dagster it is the error of the step. A
