@@ -1,10 +1,11 @@
 """Any failure as one sentence of what, where and the remedy; of a defect, where its report lies."""
 
+import contextlib
 import errno
 import functools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,18 +149,25 @@ def explained_failure(error: Exception, doing: str) -> Exception:
     return explain(error, data_folder()) or crashed(error, data_folder(), doing)
 
 
+@contextlib.contextmanager
+def explained_step(name: str) -> Iterator[None]:
+    """While this lasts, what fails ends a step of that name with a sentence."""
+    try:
+        yield
+    except Exception as error:
+        told = explained_failure(error, f"The step {name}")
+        if told is error:
+            raise
+        # Not chained: Dagster stores the texts of causes, which may hold rows.
+        raise told from None
+
+
 def explained_op(function: F) -> F:
     """The function of an op, whose failures end as sentences in the run's log."""
 
     @functools.wraps(function)
     def attempt(context: OpExecutionContext, *arguments: Any, **named: Any) -> Any:
-        try:
+        with explained_step(context.op.name):
             return function(context, *arguments, **named)
-        except Exception as error:
-            told = explained_failure(error, f"The step {context.op.name}")
-            if told is error:
-                raise
-            # Not chained: Dagster stores the texts of causes, which may hold rows.
-            raise told from None
 
     return attempt  # type: ignore[return-value]

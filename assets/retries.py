@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from assets.failures import explained_failure
+from assets.failures import explained_step
 from resources.errors import SultanaError, TransientError
 
 MAXIMUM_RETRIES = 3
@@ -40,18 +40,15 @@ def tried_again(function: F) -> F:
 
     @contextlib.contextmanager
     def handled(context: dg.AssetExecutionContext) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            if is_transient(error):
+        with explained_step(context.op.name):
+            try:
+                yield
+            except Exception as error:
+                if not is_transient(error):
+                    raise
                 wait = FIRST_WAIT_SECONDS * GROWTH**context.retry_number
                 context.log.warning(f"{error} (tried again in {wait:g} s, at most {MAXIMUM_RETRIES} times)")
                 raise dg.RetryRequested(max_retries=MAXIMUM_RETRIES, seconds_to_wait=wait) from error
-            told = explained_failure(error, f"The step {context.op.name}")
-            if told is error:
-                raise
-            # Not chained: Dagster stores the texts of causes, which may hold rows.
-            raise told from None
 
     if inspect.isgeneratorfunction(function):
 

@@ -14,6 +14,7 @@ import pytest
 
 from assets.failures import crashed, explained_failure, explained_op
 from assets.retries import tried_again
+from orchestration.definitions import defs
 from resources.crash_report import FOLDER, KEPT, OUTSIDE, place, report, write_report
 from resources.errors import SultanaError
 
@@ -167,6 +168,18 @@ def test_the_error_of_a_step_says_where_the_report_lies(
     stored = dg.serialize_value(event)
     assert str(file) in stored and "[defect]" in stored and f"The step broken_{what} met a defect" in stored
     assert CANARY not in stored and CANARY not in file.read_text()
+
+
+def test_every_step_ends_with_a_sentence() -> None:
+    """Assets by `tried_again` and ops by `explained_op`; of checks, what they measure."""
+    checks = {one.op.name for one in defs.asset_checks or () if isinstance(one, dg.AssetsDefinition)}
+    bare = {
+        node.name
+        for job in defs.resolve_all_job_defs()
+        for node in job.all_node_defs
+        if isinstance(node, dg.OpDefinition) and not hasattr(node.compute_fn.decorated_fn, "__wrapped__")  # type: ignore[union-attr]
+    }
+    assert bare <= checks, f"without a sentence: {bare - checks}"
 
 
 def test_what_is_no_defect_leaves_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
