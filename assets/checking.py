@@ -12,6 +12,7 @@ from functools import cached_property
 import dagster as dg
 import pyarrow as pa
 
+from assets.failures import explained_step
 from assets.materialized import Materialized, made_in_run, require
 from assets.outcome import Outcome
 from assets.presentation import cell
@@ -73,7 +74,8 @@ class Checking:
         blocking = {spec.key: spec.blocking for spec in self.context.check_specs}
         for key in sorted(self.context.selected_asset_check_keys, key=str):
             asset = key.asset_key.to_user_string()
-            found = measures[asset, key.name]()
+            with explained_step(f"{asset}, check {key.name}"):
+                found = measures[asset, key.name]()
             if not found.passed:
                 # In the log of a run, the UI shows no more of a result than its numbers.
                 level = logging.ERROR if blocking[key] else logging.WARNING

@@ -5,6 +5,7 @@ again, since what it commits carries an idempotency key and training goes on fro
 setting, a defect or a lack of memory is the same at the second try, and is shown at once.
 """
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from assets.failures import explained_step
 from resources.errors import SultanaError, TransientError
 
 MAXIMUM_RETRIES = 3
@@ -34,33 +36,32 @@ def is_transient(error: BaseException) -> bool:
 
 
 def tried_again(function: F) -> F:
-    """The function of an asset, tried again with growing waits after failures that may pass."""
+    """The function of an asset, tried again with growing waits after failures that may pass; others are sentences."""
 
-    def retry(context: dg.AssetExecutionContext, error: Exception) -> dg.RetryRequested:
-        wait = FIRST_WAIT_SECONDS * GROWTH**context.retry_number
-        context.log.warning(f"{error} (tried again in {wait:g} s, at most {MAXIMUM_RETRIES} times)")
-        return dg.RetryRequested(max_retries=MAXIMUM_RETRIES, seconds_to_wait=wait)
+    @contextlib.contextmanager
+    def handled(context: dg.AssetExecutionContext) -> Iterator[None]:
+        with explained_step(context.op.name):
+            try:
+                yield
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                wait = FIRST_WAIT_SECONDS * GROWTH**context.retry_number
+                context.log.warning(f"{error} (tried again in {wait:g} s, at most {MAXIMUM_RETRIES} times)")
+                raise dg.RetryRequested(max_retries=MAXIMUM_RETRIES, seconds_to_wait=wait) from error
 
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
         def attempt_all(context: dg.AssetExecutionContext, *arguments: Any, **named: Any) -> Iterator[Any]:
-            try:
+            with handled(context):
                 yield from function(context, *arguments, **named)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                raise retry(context, error) from error
 
         return attempt_all  # type: ignore[return-value]
 
     @functools.wraps(function)
     def attempt(context: dg.AssetExecutionContext, *arguments: Any, **named: Any) -> Any:
-        try:
+        with handled(context):
             return function(context, *arguments, **named)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            raise retry(context, error) from error
 
     return attempt  # type: ignore[return-value]

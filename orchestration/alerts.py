@@ -12,12 +12,14 @@ import dagster as dg
 
 from orchestration.check_results import failed_checks, in_words, stops
 from resources.alerts import EMAIL, WEBHOOK, Alert, is_configured, send
+from resources.errors import SultanaError, TransientError
 from resources.text import escape_terminal
 
 UI = "SULTANA_UI_ADDRESS"
 NOWHERE = dg.SkipReason(f"Neither {WEBHOOK} nor {EMAIL} is set, so there is nowhere to send alerts to")
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 LOOKED_BACK = 100
+OURS = {SultanaError.__name__, TransientError.__name__}
 PARTITION = "dagster/partition"
 
 
@@ -75,9 +77,9 @@ def has_recovered(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def _reason(event: dg.DagsterEvent) -> str:
-    """Why a step failed, in one line without a traceback: the innermost error is the one with the remedy."""
+    """Why a step failed, in one line without a traceback: the outermost error of ours, else the innermost error."""
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    while error is not None and error.cause is not None and error.cls_name not in OURS:
         error = error.cause
     text = error.message if error is not None else event.message or ""
     return escape_terminal(" ".join(text.split()), 500)

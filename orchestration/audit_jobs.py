@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.failures import explained_op
 from orchestration.command_jobs import command_job, tell_shown
 from orchestration.model_job_config import (
     AuditConfig,
@@ -17,6 +18,7 @@ from resources.errors import SultanaError
 
 
 @dg.op
+@explained_op
 def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry: ModelRegistry) -> None:
     """What went into a version: its chain, sources, licences, tasks and most used rows."""
     from orchestration.audit_shown import show_audit
@@ -43,6 +45,7 @@ def audit_version(context: dg.OpExecutionContext, config: AuditConfig, registry:
 
 
 @dg.op
+@explained_op
 def prove_one_row(context: dg.OpExecutionContext, config: ProveConfig, registry: ModelRegistry) -> None:
     """A proof that a row was, or was not, in a version's training set, with the script that checks it."""
     from orchestration.audit_shown import show_proof
@@ -53,6 +56,7 @@ def prove_one_row(context: dg.OpExecutionContext, config: ProveConfig, registry:
 
 
 @dg.op
+@explained_op
 def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry: ModelRegistry) -> None:
     """Where a row went: kept or dropped and why, mixed with whom, chosen when, which models saw it."""
     from orchestration.text_tracing import trace_text
@@ -73,6 +77,7 @@ def trace_one_row(context: dg.OpExecutionContext, config: TraceConfig, registry:
 
 
 @dg.op
+@explained_op
 def retract_rows(context: dg.OpExecutionContext, config: RetractConfig, registry: ModelRegistry) -> None:
     """Rows that may not be trained on any more: a decision on the record, and what follows from it."""
     from orchestration.retracting import Request, plan, retract
@@ -93,6 +98,7 @@ def retract_rows(context: dg.OpExecutionContext, config: RetractConfig, registry
 
 
 @dg.op
+@explained_op
 def lift_retraction(context: dg.OpExecutionContext, config: LiftConfig, registry: ModelRegistry) -> None:
     """Lifts a retraction, by a decision of its own."""
     from orchestration.retracting import undo_retraction
@@ -103,6 +109,7 @@ def lift_retraction(context: dg.OpExecutionContext, config: LiftConfig, registry
 
 
 @dg.op
+@explained_op
 def list_retractions(context: dg.OpExecutionContext) -> None:
     """Every retraction: which stand, which were lifted, by whom, when and why."""
     from orchestration.retracting import history

@@ -1,12 +1,15 @@
 """The `sultana` command: its commands in flow order. It drives the Dagster definitions, and nothing beside them."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
 
 from orchestration.commands import auditing, judging, machine, making, retracting, using
-from orchestration.commands.shared import EXIT_STATUS, examples
+from orchestration.commands.shared import EXIT_STATUS, PROBLEM, examples
+from orchestration.console import error as print_error
 from resources.environment import apply_safe_defaults
 
 apply_safe_defaults()
@@ -55,9 +58,32 @@ for _panel, _commands in _COMMANDS.items():
         app.command(rich_help_panel=_panel, epilog=f"{examples(*_examples)}\n\n{EXIT_STATUS}")(_command)
 
 
+def _called(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The command and the names of its options in a command line, without any value."""
+    known: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+    name = next((one for one in arguments if one in known), None)
+    if name is None:
+        return "sultana", []
+    options = {
+        option for parameter in known[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    given = {one.split("=", 1)[0] for one in arguments}
+    return f"sultana {name}", sorted(one for one in options & given if one.startswith("-"))
+
+
 def main() -> None:
-    """Entry point of the `sultana` command."""
-    app()
+    """Entry point of the `sultana` command. A crash ends as one sentence, which says where its report lies."""
+    try:
+        app()
+    except Exception as error:
+        from assets.failures import TRACEBACK, crashed
+        from resources.definitions import data_folder
+
+        if os.environ.get(TRACEBACK):
+            raise
+        doing, options = _called(sys.argv[1:])
+        print_error(str(crashed(error, data_folder(), doing, options)))
+        raise SystemExit(PROBLEM) from None
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.failures import explained_op
 from assets.presentation import table
 from orchestration.audit_jobs import AUDIT_JOBS
 from orchestration.command_jobs import command_job, new_console, tell, tell_shown
@@ -25,6 +26,7 @@ from resources.errors import SultanaError
 
 
 @dg.op
+@explained_op
 def compare_versions(context: dg.OpExecutionContext, config: CompareConfig, registry: ModelRegistry) -> None:
     """What changed between two registered versions, down to rows, and their scores with paired intervals."""
     from orchestration.comparing import compare_versions as compare
@@ -36,6 +38,7 @@ def compare_versions(context: dg.OpExecutionContext, config: CompareConfig, regi
 
 
 @dg.op
+@explained_op
 def report_version(context: dg.OpExecutionContext, config: ReportConfig, registry: ModelRegistry) -> None:
     """One HTML file about a version, kept as `report.html` with its MLflow run."""
     from orchestration.reporting import attach_report
@@ -47,6 +50,7 @@ def report_version(context: dg.OpExecutionContext, config: ReportConfig, registr
 
 
 @dg.op
+@explained_op
 def promote_version(context: dg.OpExecutionContext, config: PromoteConfig, registry: ModelRegistry) -> None:
     """Makes a version the champion where the rule holds; the decision, its evidence and a report are kept."""
     from assets.lineage.promotion import PromotionRule
@@ -72,6 +76,7 @@ def promote_version(context: dg.OpExecutionContext, config: PromoteConfig, regis
 
 
 @dg.op
+@explained_op
 def roll_back_version(
     context: dg.OpExecutionContext, config: RollbackConfig, registry: ModelRegistry
 ) -> None:
@@ -84,6 +89,7 @@ def roll_back_version(
 
 
 @dg.op(pool="device")
+@explained_op
 def ask_version(context: dg.OpExecutionContext, config: GenerateConfig, registry: ModelRegistry) -> None:
     """One question to a registered version; its reply stands in the log and in the metadata."""
     from orchestration.generate import Sampling, open_chat
@@ -97,6 +103,7 @@ def ask_version(context: dg.OpExecutionContext, config: GenerateConfig, registry
 
 
 @dg.op
+@explained_op
 def write_curated_set(context: dg.OpExecutionContext, config: ExportConfig) -> None:
     """The representatives, or the rows of one curriculum, with a card and a loader."""
     from orchestration.export import export
@@ -110,6 +117,7 @@ def write_curated_set(context: dg.OpExecutionContext, config: ExportConfig) -> N
 
 
 @dg.op(pool="device")
+@explained_op
 def write_model(context: dg.OpExecutionContext, config: ExportModelConfig, registry: ModelRegistry) -> None:
     """A registered version with a model card, its files hashed first."""
     from orchestration.model_export import export_model
@@ -126,6 +134,7 @@ def write_model(context: dg.OpExecutionContext, config: ExportModelConfig, regis
 
 
 @dg.op
+@explained_op
 def write_lineage_of_version(
     context: dg.OpExecutionContext, config: ExportLineageConfig, registry: ModelRegistry
 ) -> None:
@@ -138,6 +147,7 @@ def write_lineage_of_version(
 
 
 @dg.op
+@explained_op
 def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> None:
     """What `sultana doctor` examines; fails where it finds a problem."""
     from orchestration.doctor import examine, show_examination
@@ -153,6 +163,7 @@ def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> Non
 
 
 @dg.op
+@explained_op
 def maintain_versions(
     context: dg.OpExecutionContext, config: MaintainConfig, registry: ModelRegistry
 ) -> None:

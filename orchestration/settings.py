@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from assets.diversity.config import DiversityChecksConfig, DiversityConfig
 from assets.embeddings.config import EmbeddingsChecksConfig, EmbeddingsConfig
 from assets.evaluation.config import BenchmarkSplitsConfig, EvaluationConfig, LeaderboardConfig
+from assets.failures import wrong_settings
 from assets.finetuning.config import CheckpointChecksConfig, CheckpointConfig
 from assets.instructions.config import (
     InstructionsChecksConfig,
@@ -21,7 +22,6 @@ from assets.instructions.config import (
 from assets.interpolation.config import InterpolationConfig
 from assets.lineage.config import LeaderboardChecksConfig, LineageConfig
 from assets.selection.config import CurriculumChecksConfig, CurriculumConfig
-from orchestration.failures import wrong_settings
 from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
 from resources.errors import SultanaError
 

@@ -1,19 +1,19 @@
-"""The one error that users meet: what is wrong, where, and what to do about it."""
+"""The one error that users meet: what is wrong, where, what to do about it, and which kind of fault it is."""
 
 
 class SultanaError(Exception):
-    """A fault in what the user gave or in the machine: one sentence of what and where, and a remedy.
+    """A fault in what the user gave or in the machine: one sentence of what and where, a remedy, and a code.
 
     The command line prints it without a traceback and exits with status 1; Dagster shows it as the
-    step's error.
+    step's error. `orchestration/errors.md` lists the codes.
     """
 
-    def __init__(self, problem: str, remedy: str, *, code: str = "") -> None:
+    def __init__(self, problem: str, remedy: str, *, code: str) -> None:
         """`problem` says what is wrong and where; `remedy` what to do about it; `code` names the kind of fault."""
         self.code = code
         self.problem = problem.rstrip(". ")
         self.remedy = remedy.rstrip(". ")
-        super().__init__(f"{self.problem}. {self.remedy}.")
+        super().__init__(f"{self.problem}. {self.remedy}. [{code}]")
 
 
 class TransientError(SultanaError):

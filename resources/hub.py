@@ -45,13 +45,14 @@ def hub_explained(what: str) -> Iterator[None]:
         raise SultanaError(
             f"{what} has no legal name: {escape_terminal(str(error), 200)}",
             "Write it as owner/name",
-            code="model-name-invalid",
+            code="name-invalid",
         ) from error
     except (unreachable, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", 503)
         raise (TransientError if status == 429 or status >= 500 else SultanaError)(
             f"{what} could not be fetched from the Hub: {escape_terminal(str(error), 200)}",
             "Check its name and revision, the network, and HF_TOKEN where it is private or gated",
+            code="hub-fetch-failed",
         ) from error
 
 

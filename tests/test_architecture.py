@@ -27,6 +27,7 @@ DOORS = {
 }
 DAGSTER_IN_ASSETS = {
     "checking.py",
+    "failures.py",
     "materialization.py",
     "materialized.py",
     "presentation.py",

@@ -261,6 +261,7 @@ def _remote_explained(uri: str) -> Iterator[None]:
         raise (TransientError if passing else SultanaError)(
             f"{shown} cannot be read: {escape_terminal(reason, 200)}",
             "Check the address, the network and the credentials that fsspec needs for it",
+            code="source-unreachable",
         ) from None
 
 

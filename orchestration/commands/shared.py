@@ -1,7 +1,7 @@
 """What the commands share: options, how they end, and how they answer people and programs.
 
 A command ends with 0 where all is well, 1 where something is wrong (one sentence on standard error says what, and
-the remedy; a defect of Sultana keeps its traceback), 2 where it was called wrongly, and 130 where it was stopped.
+the remedy; of a defect of Sultana, where its report lies), 2 where it was called wrongly, and 130 where it was stopped.
 """
 
 import contextlib
@@ -57,9 +57,9 @@ def explained(
     """A console for what is shown; any failure of the block as one sentence and an exit status.
 
     With `as_json` everything that is shown meanwhile goes to standard error, so that standard output is left
-    to `answer`. Defects keep their traceback.
+    to `answer`. Defects are left to `orchestration.cli.main`.
     """
-    from orchestration.failures import INTERRUPTED, explain
+    from assets.failures import INTERRUPTED, explain
     from resources.definitions import data_folder
 
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():

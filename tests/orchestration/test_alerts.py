@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestration.alerts import alert_on_failure, alert_on_recovery
+from orchestration.alerts import _reason, alert_on_failure, alert_on_recovery
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from resources.alerts import EMAIL, SMTP, WEBHOOK, Alert, send
@@ -177,3 +177,17 @@ def test_nothing_is_sent_where_nowhere_is_named(
         ).for_run_failure()
     )
     assert isinstance(skipped, dg.SkipReason) and WEBHOOK in (skipped.skip_message or "")
+
+
+def test_the_reason_told_is_our_sentence_and_not_what_it_came_from(tmp_path: Path) -> None:
+    @dg.asset
+    def refused() -> None:
+        try:
+            raise OSError("row canary-5512 could not be read")
+        except OSError as error:
+            raise SultanaError("The file a is damaged", "Fetch it again", code="file-damaged") from error
+
+    result = dg.materialize([refused], raise_on_error=False)
+    (event,) = result.filter_events(lambda one: one.is_step_failure)
+    assert _reason(event).endswith("The file a is damaged. Fetch it again. [file-damaged]")
+    assert "canary" not in _reason(event)

@@ -53,10 +53,15 @@ def test_what_was_stopped(error: BaseException, capsys: pytest.CaptureFixture[st
     with pytest.raises(typer.Exit) as exit, explained():
         raise error
     assert exit.value.exit_code == 130
-    assert capsys.readouterr().err == "sultana: Stopped by the keyboard. Run the same command again.\n"
+    assert (
+        capsys.readouterr().err
+        == "sultana: Stopped by the keyboard. Run the same command again. [interrupted]\n"
+    )
 
 
-def test_a_defect_keeps_its_traceback_and_a_fault_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_defect_is_left_to_the_entry_point_and_a_fault_is_a_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     import typer
 
     with pytest.raises(KeyError), explained():
@@ -66,7 +71,7 @@ def test_a_defect_keeps_its_traceback_and_a_fault_is_a_sentence(capsys: pytest.C
         raise SultanaError("It is wrong", "Mend it", code="file-damaged")
     assert exit.value.exit_code == 1
     told = capsys.readouterr()
-    assert told.out == "" and told.err == "on the way\nsultana: It is wrong. Mend it.\n"
+    assert told.out == "" and told.err == "on the way\nsultana: It is wrong. Mend it. [file-damaged]\n"
 
 
 def test_numbers_without_a_json_form_are_null(capsys: pytest.CaptureFixture[str]) -> None:

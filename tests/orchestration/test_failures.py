@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.failures import causes, explain
+from assets.failures import causes, explain
 from resources.errors import SultanaError
 
 FOLDER = Path("/somewhere")
