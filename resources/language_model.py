@@ -141,7 +141,7 @@ class LanguageModel:
             raise SultanaError(
                 f"The converted model in {final} differs from what was written",
                 "Remove that folder: it is converted again from the package",
-                code="converted-model-changed",
+                code="model-files-changed",
             )
         return final
 
@@ -263,7 +263,7 @@ class LanguageModel:
             raise SultanaError(
                 f"The files of the model {self.name} are others than those that the training was started with",
                 "Start it again, and leave the files alone while it runs",
-                code="model-changed",
+                code="model-files-changed",
             )
 
     def hashes_digest(self) -> str:
@@ -285,7 +285,7 @@ def loading_explained(what: str, name: str) -> Iterator[None]:
         raise SultanaError(
             f"The {what} {escape_terminal(name, 200)} cannot be loaded: {escape_terminal(str(error), 300)}",
             "Use a model that transformers knows without remote code",
-            code="model-unknown",
+            code="model-unsuitable",
         ) from error
 
 

@@ -49,7 +49,7 @@ class HashedFiles:
             f"{escape_terminal(str(self.folder / names[0]), 300)} has changed since it was hashed: "
             "nothing is loaded from that folder",
             "Leave a model's files alone while it is in use; start again with the files as they are now",
-            code="model-changed",
+            code="model-files-changed",
         )
 
 

@@ -71,7 +71,7 @@ def check_model_folder(folder: Path) -> None:
             folder,
             "is not a model: it needs config.json and *.safetensors",
             "Save the model with save_pretrained, which writes both",
-            "model-incomplete",
+            "model-folder-incomplete",
         )
     if "adapter_config.json" in files:
         # transformers would leave the folder for the base model that the file names.
@@ -154,7 +154,7 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
                     folder,
                     f"holds more than {MOST_FILES:,} files",
                     "Name the folder of one model",
-                    "model-incomplete",
+                    "model-folder-incomplete",
                 )
             if path.is_symlink() and not _within(folder, path):
                 raise _leads_away(folder, path)

@@ -228,7 +228,7 @@ class ChatEncoder:
                 f"The model's chat template refuses a conversation with the roles {roles}: "
                 f"{escape_terminal(str(error), 300)}",
                 "Leave such rows out, or use a model whose template accepts these roles",
-                code="chat-template",
+                code="chat-template-unsuitable",
             ) from error
 
     def _end_of_sequence(self) -> int:

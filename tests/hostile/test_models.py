@@ -149,7 +149,10 @@ def deep(depth: int) -> str:
 
 REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
 REFUSED: dict[str, tuple[Change, str]] = {
-    "a pickle instead of safetensors": (a_pickle("pytorch_model.bin", instead=True), "model-incomplete"),
+    "a pickle instead of safetensors": (
+        a_pickle("pytorch_model.bin", instead=True),
+        "model-folder-incomplete",
+    ),
     "a pickle beside safetensors": (a_pickle("pytorch_model.bin"), "model-pickle"),
     "a checkpoint of torch": (a_pickle("weights.pt"), "model-pickle"),
     "an upper-case suffix": (a_pickle("Weights.PTH"), "model-pickle"),
@@ -244,18 +247,18 @@ REFUSED: dict[str, tuple[Change, str]] = {
 """Refused when the folder is named: nothing but JSON and the headers of safetensors has been read."""
 
 REFUSED_ON_LOADING: dict[str, tuple[Change, str]] = {
-    "an unknown type": (settings("config.json", model_type="own"), "model-unknown"),
-    "a type of another kind": (settings("config.json", model_type="clip"), "model-unknown"),
+    "an unknown type": (settings("config.json", model_type="own"), "model-unsuitable"),
+    "a type of another kind": (settings("config.json", model_type="clip"), "model-unsuitable"),
     "a hidden size that the weights do not have": (
         settings("config.json", hidden_size=65_536, num_attention_heads=512),
         "model-weights",
     ),
     "more layers than there are weights for": (settings("config.json", num_hidden_layers=4), "model-weights"),
     "a vocabulary of millions": (settings("config.json", vocab_size=8_000_000), "model-weights"),
-    "no heads": (settings("config.json", num_attention_heads=0), "model-unknown"),
-    "a size that is a text": (settings("config.json", hidden_size="wide"), "model-unknown"),
+    "no heads": (settings("config.json", num_attention_heads=0), "model-unsuitable"),
+    "a size that is a text": (settings("config.json", hidden_size="wide"), "model-unsuitable"),
     "weights that lack one": (without_weights, "model-weights"),
-    "a tokenizer that is none": (file("tokenizer.json", '{"model": {"type": "Own"}}'), "model-unknown"),
+    "a tokenizer that is none": (file("tokenizer.json", '{"model": {"type": "Own"}}'), "model-unsuitable"),
 }
 """Refused when it is opened: transformers has read the settings and has made no weight."""
 
@@ -355,7 +358,7 @@ def test_weights_that_changed_after_they_were_hashed_are_not_loaded(
     for opened in (model.load, model.load_tokenizer):
         with pytest.raises(SultanaError, match="has changed since it was hashed") as refused:
             opened()
-        assert refused.value.code == "model-changed"
+        assert refused.value.code == "model-files-changed"
 
 
 def test_weights_that_change_while_they_are_loaded_are_not_used(
@@ -390,7 +393,7 @@ def test_processes_that_train_hold_their_files_against_those_of_the_first(folder
     _rewritten(folder / "model.safetensors")
     with pytest.raises(SultanaError, match="others than those") as refused:
         LanguageModel(str(folder)).check_hashes(told)
-    assert refused.value.code == "model-changed"
+    assert refused.value.code == "model-files-changed"
 
 
 def test_the_embedded_models_are_pinned_in_the_repository(

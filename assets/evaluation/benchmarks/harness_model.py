@@ -199,7 +199,7 @@ class HarnessModel(TemplateLM):
             raise SultanaError(
                 f"The model's chat template refuses a benchmark's turns: {escape_terminal(str(error), 300)}",
                 "Set apply_chat_template to false, or use a model whose template accepts them",
-                code="chat-template",
+                code="chat-template-unsuitable",
             ) from error
 
     @cached_property
@@ -208,7 +208,7 @@ class HarnessModel(TemplateLM):
             raise SultanaError(
                 "The tokenizer brings no chat template, or several",
                 "Set apply_chat_template to false, or keep one template in the model's folder",
-                code="chat-template",
+                code="chat-template-unsuitable",
             )
         return ChatTemplate(self.tokenizer, self.tokenizer.chat_template)
 
