@@ -1,6 +1,7 @@
 """What a materialization shows: preview tables, column schemas and plots, as Dagster metadata.
 
-Text from rows is data: control and direction characters are made visible before it is shown.
+Text from rows is data: control and direction characters are made visible before it is shown, and what has the form
+of a key, a token, an e-mail address or a card number is named by its kind alone.
 """
 
 import base64
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
+from resources.private import mask_private
 from resources.text import escape_terminal
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ STEP = "optimizer step"
 
 PREVIEW_ROWS = 8
 PREVIEW_CHARACTERS = 160
+_SCANNED = 8192
 _GROUP_ID = re.compile(r' id="[A-Za-z0-9.]+_[0-9]+"')
 COLOURS = ("#5b3a8c", "#d98e04", "#2a7f62", "#b03a48", "#3a6ea5", "#8a8a8a")
 
@@ -37,7 +40,8 @@ def cell(value: Any) -> str | int | float | bool | None:
         value = " | ".join(f"{turn['role']}: {turn['content']}" for turn in value)
     elif isinstance(value, list) and value and isinstance(value[0], dict) and "file" in value[0]:
         value = ", ".join(f"{origin['file']}:{origin['position']}" for origin in value)
-    return escape_terminal(str(value), PREVIEW_CHARACTERS)
+    # What is cut off afterwards is what was scanned with it: a key that begins before the cut is whole.
+    return escape_terminal(mask_private(str(value)[:_SCANNED]), PREVIEW_CHARACTERS)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:

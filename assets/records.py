@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-ROLES = ("system", "user", "assistant")
 SPLITS = ("reward", "early_stopping", "test")
 KINDS = ("original", "interpolated")
 

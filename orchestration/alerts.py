@@ -27,7 +27,7 @@ def _title(run: dg.DagsterRun, what: str) -> str:
     partition = run.tags.get(PARTITION)
     selected = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ()))
     name = selected if run.job_name.startswith("__") and selected else run.job_name
-    return f"Sultana: {escape_terminal(name, 200)}{f' {partition}' if partition else ''} {what}"
+    return escape_terminal(f"Sultana: {name[:200]}{f' {partition}' if partition else ''} {what}")
 
 
 def _values(

@@ -11,10 +11,12 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
+from orchestration.console import open_console
+
 
 def new_console() -> Console:
     """A console that keeps what is printed on it, for `tell`."""
-    return Console(file=io.StringIO(), width=140, highlight=False)
+    return open_console(io.StringIO())
 
 
 def tell(context: dg.OpExecutionContext, console: Console, answer: dict[str, Any]) -> None:

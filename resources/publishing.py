@@ -12,6 +12,7 @@ from resources.errors import SultanaError
 from resources.files import MANIFEST, folder_manifest, sync_filesystem
 from resources.mlflow_store import exists_already
 from resources.model_flavor import MODEL_META
+from resources.text import check_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -224,7 +225,8 @@ def upload_model(
 
 
 def all_versions(client: "MlflowClient", name: str) -> list["ModelVersion"]:
-    """Every version of a registered model, the oldest first."""
+    """Every version of a registered model, the oldest first. Raises SultanaError for a name that is none."""
+    check_name(name, "Model")  # it stands in a filter
     found: list[ModelVersion] = []
     token = None
     while True:

@@ -1,5 +1,6 @@
 """Text from rows is data everywhere: quoted in filters, escaped where people read it, checked in names."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # Control, format (bidirectional overrides, zero width, tags), surrogate, private, unassigned, and
 # the two separators that some programs take for the end of a line.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_BEYOND_ASCII = re.compile("[\x7f-\U0010ffff]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _MARKDOWN = frozenset("&<>\"'|`*_~[](){}!#$\\")
 
@@ -84,6 +86,21 @@ def escape_terminal(text: str, limit: int | None = None) -> str:
 def escape_lines(text: str, limit: int | None = None) -> str:
     """The same of a text of several lines, which stay lines."""
     return "\n".join(escape_terminal(line) for line in _cut(text, limit).split("\n"))
+
+
+def escape_json(document: str) -> str:
+    """The same JSON document with control, direction and other invisible characters of its strings as escapes.
+
+    A writer of JSON leaves those beyond ASCII as they are, and U+009B alone begins a command of a terminal.
+    """
+    return _BEYOND_ASCII.sub(_as_json, document)
+
+
+def _as_json(found: re.Match[str]) -> str:
+    character = found.group()
+    if unicodedata.category(character) not in _INVISIBLE:
+        return character
+    return f"\\u{ord(character):04x}" if character <= "\uffff" else json.dumps(character)[1:-1]
 
 
 def escape_markdown_cell(text: str, limit: int = 160) -> str:

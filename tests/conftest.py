@@ -1,12 +1,30 @@
-"""What tests share: a data folder of their own, and the converted language model."""
+"""What tests share: a data folder of their own, the converted language model, and no pickle read by anyone."""
 
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+_WATCH = str(Path(__file__).parent / "watch")
+sys.path.insert(0, _WATCH)
+import pickle_watch  # noqa: E402 - its folder has just been named
+
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_WATCH, os.environ.get("PYTHONPATH")]))
+os.environ[pickle_watch.FOLDER] = _NOTES = tempfile.mkdtemp(prefix="pickles-")
+pickle_watch.install()
+
+
+@pytest.fixture(autouse=True)
+def no_pickle_is_read() -> Iterator[None]:
+    """Fails a test during which a pickle was read, in this process or in one that the tests started."""
+    yield
+    if refused := pickle_watch.take_notes(_NOTES):
+        pytest.fail("\n\n".join(refused))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from resources.plain_tokens import PlainTokens
+
 BLOCK = 512
 """Rows whose tokens and embeddings are in memory at a time."""
 
@@ -59,16 +61,7 @@ def _block_means(
     import torch
 
     texts = [turn["content"] for turns in conversations for turn in turns]
-    encoded = (
-        tokenizer(
-            texts,
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_attention_mask=False,
-        )["input_ids"]
-        if texts
-        else []
-    )
+    encoded = [ids or [] for ids in PlainTokens(tokenizer).ids(texts)]
     lengths = np.fromiter(map(len, encoded), np.int64, count=len(encoded))
     turns = np.fromiter(map(len, conversations), np.int64, count=len(conversations))
     ends = np.concatenate(([0], np.cumsum(lengths)))[np.concatenate(([0], np.cumsum(turns)))]

@@ -20,7 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from assets.roles import ROLES
+from resources.chat_template import ChatTemplate, TemplateRefused
 from resources.errors import SultanaError
+from resources.plain_tokens import PlainTokens
+from resources.text import escape_terminal
 
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"
@@ -89,29 +93,20 @@ class ChatEncoder:
                 "Keep one template in the model's folder (chat_template.jinja)",
                 code="chat-template-unsuitable",
             )
-        special = set(tokenizer.all_special_ids)
-        self._control_texts: dict[int, str] = {
-            number: token.content
-            for number, token in tokenizer.added_tokens_decoder.items()
-            if token.special or number in special or token.content.strip()
-        }
-        self._control_ids = frozenset(self._control_texts)
-        self._ends = frozenset(
-            number
-            for number, token in tokenizer.added_tokens_decoder.items()
-            if token.special or number in special
-        ) | ({tokenizer.eos_token_id} - {None})
+        self._template = ChatTemplate(tokenizer, self.template)
+        self._plain = PlainTokens(tokenizer)
+        self._ends = self._plain.special_ids | ({tokenizer.eos_token_id} - {None})
         self._pieces: dict[tuple[str, ...], tuple[np.ndarray, ...]] = {}
 
     @property
     def control_ids(self) -> frozenset[int]:
         """The ids that only the template may place."""
-        return self._control_ids
+        return self._plain.control_ids
 
     @property
     def control_texts(self) -> frozenset[str]:
         """The texts that would become control tokens if they were parsed."""
-        return frozenset(self._control_texts.values())
+        return frozenset(self._plain.control_texts.values())
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -120,7 +115,7 @@ class ChatEncoder:
 
     def encode(self, row_id: str, messages: Sequence[Mapping[str, str]], maximum_length: int) -> Encoded:
         """Encode one conversation. Raises EncodingRefused."""
-        texts = self._texts([message["content"] for message in messages])
+        texts = self._plain.ids([message["content"] for message in messages])
         return self._assemble(row_id, [message["role"] for message in messages], texts, maximum_length)
 
     def encode_all(
@@ -131,7 +126,7 @@ class ChatEncoder:
         refused: list[EncodingRefused] = []
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH]
-            texts = iter(self._texts([turn["content"] for _, turns in part for turn in turns]))
+            texts = iter(self._plain.ids([turn["content"] for _, turns in part for turn in turns]))
             for row_id, turns in part:
                 contents = [next(texts) for _ in turns]
                 try:
@@ -141,12 +136,22 @@ class ChatEncoder:
         return kept, refused
 
     def _assemble(
-        self, row_id: str, roles: Sequence[str], contents: Sequence[Sequence[int]], maximum_length: int
+        self, row_id: str, roles: Sequence[str], given: Sequence[Sequence[int] | None], maximum_length: int
     ) -> Encoded:
+        for role in roles:
+            if role not in ROLES:
+                raise EncodingRefused(
+                    row_id, "unknown_role", f"a turn is by {role[:60]!r}, expected one of {', '.join(ROLES)}"
+                )
         if "assistant" not in roles:
             raise EncodingRefused(row_id, "no_response", "the conversation has no assistant turn")
         last = max(turn for turn, role in enumerate(roles) if role == "assistant")
-        roles, contents = list(roles[: last + 1]), contents[: last + 1]
+        roles = list(roles[: last + 1])
+        contents = [ids for ids in given[: last + 1] if ids is not None]
+        if len(contents) < len(roles):
+            raise EncodingRefused(
+                row_id, "control_token", "a character of it is a control token of the model's tokenizer"
+            )
         pieces = self._pieces_between(tuple(roles))
         ids: list[np.ndarray] = [pieces[0]]
         trained: list[np.ndarray] = [np.zeros(len(pieces[0]), bool)]
@@ -215,53 +220,16 @@ class ChatEncoder:
         return ids
 
     def _render(self, messages: list[dict[str, str]]) -> str:
-        import jinja2
-
         try:
-            text = self.tokenizer.apply_chat_template(
-                messages, chat_template=self.template, tokenize=False, add_generation_prompt=False
-            )
-        except jinja2.exceptions.TemplateError as error:
+            return self._template.render(messages, add_generation_prompt=False)
+        except TemplateRefused as error:
             roles = [message["role"] for message in messages]
             raise SultanaError(
-                f"The model's chat template refuses a conversation with the roles {roles}: {error}",
+                f"The model's chat template refuses a conversation with the roles {roles}: "
+                f"{escape_terminal(str(error), 300)}",
                 "Leave such rows out, or use a model whose template accepts these roles",
                 code="chat-template-unsuitable",
             ) from error
-        return str(text)
-
-    def _texts(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of plain texts; control tokens in them are spelt out."""
-        if not texts:
-            return []
-        found: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)[
-            "input_ids"
-        ]
-        return [
-            ids if self._control_ids.isdisjoint(ids) else self._spell_out(text)
-            for text, ids in zip(texts, found, strict=True)
-        ]
-
-    def _spell_out(self, text: str) -> list[int]:
-        """Tokenise a text in which added tokens that are not marked special would still be parsed."""
-        parts = [text]
-        for control in self._control_texts.values():
-            # Cut after the first character: neither half is the control token any more.
-            parts = [
-                half
-                for part in parts
-                for half in part.replace(control, control[:1] + "\ue000" + control[1:]).split("\ue000")
-            ]
-        ids: list[int] = []
-        for part in filter(None, parts):
-            ids += self.tokenizer(part, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        if not self._control_ids.isdisjoint(ids):
-            raise SultanaError(
-                "The tokenizer turns plain text into control tokens",
-                "Use a model whose control tokens have more than one character",
-                code="tokenizer-unsuitable",
-            )
-        return ids
 
     def _end_of_sequence(self) -> int:
         if self.tokenizer.eos_token_id is None:

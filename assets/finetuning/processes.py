@@ -20,6 +20,7 @@ from resources.errors import SultanaError
 if TYPE_CHECKING:
     from assets.finetuning.loop import TrainingResult
     from assets.finetuning.training_job import TrainingJob
+    from resources.language_model import LanguageModel
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORKER = "assets.finetuning.worker"
@@ -62,14 +63,13 @@ def check_processes(processes: int, sharding: str, method: str, frozen_states: b
 
 def train_in_processes(
     job: "TrainingJob",
-    model_files: Path,
-    dtype: str,
+    model: "LanguageModel",
     folder: Path,
     *,
     processes: int,
     on_step: Callable[[StepMetrics], None] | None = None,
 ) -> "TrainingResult":
-    """As `training_job.run_job`, by `processes` processes that load the model from `model_files` in `dtype`.
+    """As `training_job.run_job`, by `processes` processes that each load `model` from its files.
 
     Raises SultanaError as that does, and where a process failed otherwise; its own message is on standard
     error then.
@@ -79,7 +79,12 @@ def train_in_processes(
 
     place = (folder / _JOB_FOLDER).resolve()
     write_job(job, place)
-    start = {"model": str(model_files.resolve()), "dtype": dtype, "folder": str(folder.resolve())}
+    start = {
+        "model": str(model.files().resolve()),
+        "hashes": model.hashes_digest(),
+        "dtype": model.resolved_dtype(),
+        "folder": str(folder.resolve()),
+    }
     (place / START).write_text(json.dumps(start), encoding="utf-8")
     (place / "accelerate.json").write_text(json.dumps(_launch_settings(processes)), encoding="utf-8")
     command = [sys.executable, "-m", "accelerate.commands.launch"]

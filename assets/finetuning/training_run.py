@@ -104,13 +104,6 @@ def train_from_ledger(
     if config.processes == 1:
         result = run_job(job, model.load(), folder, stepped)
     else:
-        result = train_in_processes(
-            job,
-            model.files(),
-            model.resolved_dtype(),
-            folder,
-            processes=config.processes,
-            on_step=stepped,
-        )
+        result = train_in_processes(job, model, folder, processes=config.processes, on_step=stepped)
     reward = MeasuredCurve(folder / REWARD_CURVE).at(result.measures)
     return Trained(result, reward, folder / "weights", len(batches), len(batches[0]))

@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from assets.finetuning.adapter_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_settings
 from assets.finetuning.quantization import check_quantization, quantize_linear
 from assets.finetuning.sharding import whole
 from assets.finetuning.training_config import MethodName, TrainingConfig
 from resources.errors import SultanaError
-
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 def layer_list(model: Any) -> tuple[str, int]:
@@ -251,7 +249,7 @@ def load_weights(language_model_pair: tuple[Any, Any], folder: Path) -> tuple[An
 
     model, tokenizer = language_model_pair
     if (folder / ADAPTER_CONFIG).is_file():
-        settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        settings = adapter_settings(folder)
         settings["base_model_name_or_path"] = None  # it names a fingerprint, which PEFT would warn about
         wrapped = _wrap(model, LoraConfig(**settings))
         outcome = set_peft_model_state_dict(wrapped, load_file(folder / ADAPTER_WEIGHTS))

@@ -1,9 +1,9 @@
 """One of several processes that train one model: `accelerate launch -m assets.finetuning.worker FOLDER`.
 
-FOLDER holds a job (training_job.py) and `start.json`: where the model lies, its dtype, and the folder to train
-in. Standard output carries lines of JSON for the process that waits for the result (processes.py), written by
-the first of the processes; whatever a library prints goes to standard error. Standard input is a pipe from that
-process, which says nothing: when it ends, the process is gone and so is this one.
+FOLDER holds a job (training_job.py) and `start.json`: where the model lies, the digest of its files' hashes, its
+dtype, and the folder to train in. Standard output carries lines of JSON for the process that waits for the result
+(processes.py), written by the first of the processes; whatever a library prints goes to standard error. Standard
+input is a pipe from that process, which says nothing: when it ends, the process is gone and so is this one.
 """
 
 import json
@@ -51,7 +51,9 @@ def _train(folder: Path, tell: Any) -> None:
 
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     start = json.loads((folder / START).read_text(encoding="utf-8"))
-    pair = LanguageModel(start["model"], folder=folder, dtype=start["dtype"]).load()
+    model = LanguageModel(start["model"], folder=folder, dtype=start["dtype"])
+    model.check_hashes(start["hashes"])
+    pair = model.load()
     result = run_job(
         read_job(folder), pair, Path(start["folder"]), on_step=lambda metrics: tell("step", asdict(metrics))
     )

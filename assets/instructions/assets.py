@@ -21,9 +21,10 @@ from assets.records import DROPPED_INSTRUCTIONS, INSTRUCTIONS, QUARANTINE, RAW_I
 from assets.retries import tried_again
 from resources.definitions import Storage
 from resources.errors import SultanaError
+from resources.private import KINDS
 
-RAW_CODE_VERSION = "2"
-CODE_VERSION = "3"
+RAW_CODE_VERSION = "3"
+CODE_VERSION = "4"
 BATCH_ROWS = 4096
 READS = ["raw_instructions", "benchmark_splits", "retractions"]
 
@@ -144,6 +145,7 @@ def raw_instructions(
             ),
             "rows_per_task": bars(tasks, title="Rows per task", x="rows"),
             **_score_metadata(counts),
+            **_private_metadata(counts),
         },
     )
 
@@ -162,6 +164,12 @@ def _score_metadata(counts: ReadCounts) -> dict[str, Any]:
         for name in names
     ]
     return {"scores": table(rows)} if rows else {}
+
+
+def _private_metadata(counts: ReadCounts) -> dict[str, Any]:
+    """How many rows of the sources, before a sample is drawn, hold something private; nothing where none does."""
+    rows = [{"kind": KINDS[kind], "rows": count} for kind, count in counts.private.most_common()]
+    return {"private_data": table(rows)} if rows else {}
 
 
 @dg.multi_asset(

@@ -15,6 +15,14 @@ class OnBadFile(StrEnum):
     quarantine = "quarantine"
 
 
+class Private(StrEnum):
+    """What to do about rows that hold keys, tokens, e-mail addresses or card numbers."""
+
+    flag = "flag"
+    mask = "mask"
+    refuse = "refuse"
+
+
 class Source(dg.Config):
     """Where rows come from."""
 
@@ -46,6 +54,12 @@ class Source(dg.Config):
         "rating. Kept as scores under the field's name, for strategies that select by them.",
     )
 
+    private: Private = Field(
+        default=Private.flag,
+        description="Rows that hold keys, tokens, e-mail addresses or card numbers. flag: they are counted. mask: the "
+        "kind stands in their place before anything is stored. refuse: such rows go to quarantine.",
+    )
+
     def spec(self) -> SourceSpec:
         """The source as the reader takes it."""
         return SourceSpec(
@@ -62,6 +76,7 @@ class Source(dg.Config):
             hub_mirror=self.hub_mirror or None,
             allow_empty=self.allow_empty,
             score_fields=tuple(self.score_fields),
+            private=self.private.value,
         )
 
 

@@ -5,7 +5,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +17,10 @@ from assets.instructions.reader import read_rows
 from assets.instructions.rows import Limits, ParsedRow, RowProblem, escape_bytes
 from assets.instructions.shapes import Conversation, to_conversation
 from assets.instructions.sources import SourceFile, resolve, shown_uri
-from assets.instructions.specs import FileCounts, ReadCounts, SourceSpec
+from assets.instructions.specs import PRIVATE, FileCounts, ReadCounts, SourceSpec
 from assets.records import RAW_INSTRUCTIONS
 from resources.errors import SultanaError
+from resources.private import KINDS, find_private, mask_private
 from resources.text import escape_terminal
 
 __all__ = [
@@ -112,7 +113,7 @@ def source_fingerprint(specs: Sequence[SourceSpec]) -> list[dict[str, Any]]:
             settings = {
                 name: value
                 for name, value in asdict(spec).items()
-                if name not in ("name", "uri", "hub_mirror")
+                if name not in ("name", "uri", "hub_mirror") and (name, value) != ("private", PRIVATE[0])
             }
             fingerprint.append(
                 {
@@ -167,7 +168,25 @@ def read_conversations(
         except RowProblem as problem:
             yield row, None, problem
         else:
-            yield row, conversation, None
+            yield _private(spec, row, conversation)
+
+
+def _private(
+    spec: SourceSpec, row: ParsedRow, conversation: Conversation
+) -> tuple[ParsedRow, Conversation | None, RowProblem | None]:
+    """A row as its source wants what is private in it: as it is, masked, or refused."""
+    if spec.private == "mask":
+        turns = [{**turn, "content": mask_private(turn["content"])} for turn in conversation.messages]
+        answer = None if conversation.answer is None else mask_private(conversation.answer)
+        return row, replace(conversation, messages=turns, answer=answer), None
+    if spec.private == "refuse" and (kinds := _kinds(conversation)):
+        return row, None, RowProblem("private_data", f"it holds {', '.join(KINDS[kind] for kind in kinds)}")
+    return row, conversation, None
+
+
+def _kinds(conversation: Conversation) -> list[str]:
+    """The kinds of private data in a conversation, each once."""
+    return sorted({one.kind for turn in conversation.messages for one in find_private(turn["content"])})
 
 
 def _check_names(specs: Sequence[SourceSpec]) -> None:
@@ -251,6 +270,8 @@ def _read_file(
             on_progress(spec.name, file.name, count.rows)
         if conversation is not None:
             count.readable += 1
+            if spec.private == "flag":
+                count.private.update(_kinds(conversation))
             scores = _scores(spec, row.value or {}, count)
             yield {**_readable(spec, file, row, conversation, copy), "scores": scores}
         elif problem is not None:
@@ -307,6 +328,6 @@ def _unreadable(
         "messages": None,
         "scores": None,
         "problem": problem.reason,
-        "problem_detail": escape_terminal(problem.detail, 500),
-        "raw_text": raw_text,
+        "problem_detail": escape_terminal(mask_private(problem.detail), 500),
+        "raw_text": mask_private(raw_text),
     }

@@ -50,6 +50,7 @@ REASONS: dict[str, str] = {
     "bidirectional_control": "The text holds characters that reorder the display of other characters.",
     "invisible_characters": "The text holds zero-width characters inside words or in number.",
     "tag_characters": "The text holds Unicode tag characters, which can hide instructions.",
+    "private_data": "The row holds a key, a token, an e-mail address or a card number, which its source refuses.",
     # File
     "unreadable_file": "The file could not be read.",
 }

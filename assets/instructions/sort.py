@@ -18,6 +18,7 @@ from assets.instructions.retractions import REASON as RETRACTED
 from assets.instructions.retractions import Standing
 from assets.instructions.text import benchmark_texts, conversation_text
 from assets.instructions.validate import normalise, problem_in
+from resources.private import mask_private
 from resources.progress import Progress
 from resources.text import escape_terminal
 
@@ -62,7 +63,9 @@ def sort_rows(
         if problem:
             quarantined.append(
                 _quarantine(
-                    row, *problem, escape_terminal(conversation_text(row["messages"]), RAW_TEXT_LIMIT)
+                    row,
+                    *problem,
+                    escape_terminal(mask_private(conversation_text(row["messages"])), RAW_TEXT_LIMIT),
                 )
             )
             continue

@@ -8,6 +8,8 @@ from assets.instructions.shapes import SHAPES
 from resources.errors import SultanaError
 from resources.text import check_name, escape_terminal
 
+PRIVATE = ("flag", "mask", "refuse")
+
 
 @dataclass(frozen=True)
 class SourceSpec:
@@ -17,6 +19,8 @@ class SourceSpec:
     `licence` and `task` are for rows that name none themselves. `split`, `subset` and `hub_mirror` are for
     `hf://` addresses. `allow_empty` accepts a file without rows. `score_fields` name fields that hold a
     number about the row, such as a judge's rating: kept under the field's name, no part of the row's identity.
+    `private` one of PRIVATE: what becomes of rows that hold keys, tokens, addresses or card numbers (see
+    `resources.private`): flag counts them, mask puts the kind in their place, refuse makes it their problem.
     """
 
     name: str
@@ -32,6 +36,7 @@ class SourceSpec:
     hub_mirror: str | None = None
     allow_empty: bool = False
     score_fields: tuple[str, ...] = ()
+    private: str = PRIVATE[0]
 
     def __post_init__(self) -> None:
         check_name(self.name, "The source")
@@ -41,7 +46,11 @@ class SourceSpec:
                 "Name a file, folder, glob or URL",
                 code="address-invalid",
             )
-        for setting, value, known in (("format", self.format, FORMATS), ("shape", self.shape, tuple(SHAPES))):
+        for setting, value, known in (
+            ("format", self.format, FORMATS),
+            ("shape", self.shape, tuple(SHAPES)),
+            ("private", self.private, PRIVATE),
+        ):
             if value is not None and value not in known:
                 raise SultanaError(
                     f"'{escape_terminal(value, 60)}' is not a {setting} (source '{self.name}')",
@@ -72,6 +81,8 @@ class FileCounts:
     """Rows with a score, by its name."""
     unusable_scores: Counter[str] = field(default_factory=Counter)
     """Rows whose score field holds something that is no finite number: they are kept, without that score."""
+    private: Counter[str] = field(default_factory=Counter)
+    """Rows in which something private was found, by its kind."""
 
 
 @dataclass
@@ -99,6 +110,11 @@ class ReadCounts:
     def scores(self) -> Counter[str]:
         """Rows with a score, by its name."""
         return sum((one.scores for one in self.files), Counter())
+
+    @property
+    def private(self) -> Counter[str]:
+        """Rows in which something private was found, by its kind."""
+        return sum((one.private for one in self.files), Counter())
 
     @property
     def unusable_scores(self) -> Counter[str]:

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from assets.identity import canonical_text
 from assets.instructions.rows import Limits
-from assets.records import ROLES
+from assets.roles import ROLES
 
 SPECIAL_TOKENS: dict[str, str] = {
     # <|im_start|>, <|endoftext|>, <|eot_id|>, <|user|>, <｜begin▁of▁sentence｜> ...

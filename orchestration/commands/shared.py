@@ -16,6 +16,7 @@ from rich.console import Console
 from orchestration.console import error as print_error
 from orchestration.console import open_console
 from resources.errors import SultanaError
+from resources.text import escape_json
 
 PROBLEM, STOPPED = 1, 130
 AGAIN = "Run the same command again"
@@ -77,6 +78,9 @@ def explained(
 
 
 def answer(document: Any, as_json: bool) -> None:
-    """Writes the document for programs, where one was asked for. Numbers that are not finite become null."""
+    """Writes the document for programs, where one was asked for. Numbers that are not finite become null.
+
+    It may be read on a terminal too, so what could drive one stands as an escape of JSON, which means the same.
+    """
     if as_json:
-        sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+        sys.stdout.write(escape_json(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()) + "\n")

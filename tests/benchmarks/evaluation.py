@@ -50,7 +50,7 @@ def evaluation(folder: Path, runs: int, rows: int) -> dict[str, Any]:
     if device == "cpu":
         torch.set_num_threads(1)
     pair = language_model.load()
-    ours = HarnessModel(pair, batch_tokens=BATCH_TOKENS[device], track=_untracked)
+    ours = HarnessModel(pair, templated=True, batch_tokens=BATCH_TOKENS[device], track=_untracked)
 
     results: dict[str, Any] = {}
     for task, (file, examples, few_shot, count) in TASKS.items():

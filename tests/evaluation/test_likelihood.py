@@ -144,7 +144,7 @@ def test_the_embedded_model_scores_as_in_the_hf_backend(embedded: Any) -> None:
 
     from assets.evaluation.benchmarks.harness_model import HarnessModel
 
-    ours = HarnessModel(embedded, batch_tokens=1024, track=untracked)
+    ours = HarnessModel(embedded, templated=True, batch_tokens=1024, track=untracked)
     theirs = HFLM(pretrained=embedded[0], tokenizer=embedded[1], batch_size=4)
     one = ours.loglikelihood(choices(), disable_tqdm=True)
     other = theirs.loglikelihood(choices(), disable_tqdm=True)

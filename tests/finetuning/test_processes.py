@@ -30,6 +30,7 @@ from assets.finetuning.training_job import (
 )
 from assets.finetuning.training_row import TrainingRow
 from resources.errors import SultanaError
+from resources.language_model import LanguageModel
 
 HERE = Path(__file__).parent
 STEPS = 6
@@ -82,10 +83,11 @@ import sys
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from assets.finetuning.processes import train_in_processes
+from resources.language_model import LanguageModel
 from test_processes import job
 
 result = train_in_processes(
-    job(), Path({model!r}), "float32", Path({folder!r}), processes=2,
+    job(), LanguageModel({model!r}, dtype="float32"), Path({folder!r}), processes=2,
     on_step=lambda metrics: print("step", metrics.step, flush=True),
 )
 """
@@ -112,11 +114,17 @@ def test_a_killed_group_leaves_nothing_behind_and_goes_on_to_the_same_bits(
 
     steps: list[int] = []
     resumed = train_in_processes(
-        job(), model, "float32", killed, processes=2, on_step=lambda metrics: steps.append(metrics.step)
+        job(),
+        LanguageModel(str(model), dtype="float32"),
+        killed,
+        processes=2,
+        on_step=lambda metrics: steps.append(metrics.step),
     )
     assert resumed.resumed_from is not None and 2 <= resumed.resumed_from < STEPS
     assert steps == list(range(resumed.resumed_from, STEPS))  # each is told once
-    whole = train_in_processes(job(), model, "float32", tmp_path / "whole", processes=2)
+    whole = train_in_processes(
+        job(), LanguageModel(str(model), dtype="float32"), tmp_path / "whole", processes=2
+    )
     assert whole.resumed_from is None and whole.measures == resumed.measures
     assert [one.loss for one in whole.steps] == [one.loss for one in resumed.steps]
     for name in ("adapter_model.safetensors", "adapter_config.json"):
@@ -132,7 +140,10 @@ def test_launched_processes_that_divide_the_model_train_as_one(
     without_dropout = replace(job(), config=replace(job().config, dropout=0.0))
     alone = run_job(without_dropout, (tiny_llama(), tiny_tokenizer()), tmp_path / "one")
     divided = train_in_processes(
-        replace(without_dropout, sharding="fsdp"), model, "float32", tmp_path / "two", processes=2
+        replace(without_dropout, sharding="fsdp"),
+        LanguageModel(str(model), dtype="float32"),
+        tmp_path / "two",
+        processes=2,
     )
     for name in ("loss", "gradient_norm", "tokens"):
         found, expected = ([getattr(one, name) for one in of.steps] for of in (divided, alone))
@@ -167,7 +178,7 @@ def test_what_a_process_refuses_is_told_as_in_one(
     with pytest.raises(SultanaError) as alone:
         run_job(refused, (tiny_llama(), tiny_tokenizer()), tmp_path / "one")
     with pytest.raises(SultanaError) as several:
-        train_in_processes(refused, model, "float32", tmp_path / "two", processes=2)
+        train_in_processes(refused, LanguageModel(str(model), dtype="float32"), tmp_path / "two", processes=2)
     assert str(several.value) == str(alone.value)
     assert not processes_of(tmp_path / "two")
 

@@ -12,16 +12,44 @@ from resources import environment
 ROOT = Path(__file__).parents[2]
 
 
-def test_defaults_are_set_but_never_override_the_user() -> None:
+def _applied(**given: str) -> tuple[list[str], str]:
+    """What `apply_safe_defaults` leaves of an environment with `given`, and what it says."""
     script = (
         "import os; from resources.environment import apply_safe_defaults; apply_safe_defaults()\n"
-        "print(os.environ['HF_HUB_OFFLINE'], os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'], oct(os.umask(0)))"
+        "names = ('HF_HUB_OFFLINE', 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'MLFLOW_ALLOW_PICKLE_DESERIALIZATION', "
+        "'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')\n"
+        "print(*(os.environ.get(name, '-') for name in names), oct(os.umask(0)))"
     )
-    variables = {name: value for name, value in os.environ.items() if name not in environment.SAFE_DEFAULTS}
-    shown = subprocess.check_output(
-        [sys.executable, "-c", script], cwd=ROOT, env={**variables, "HF_HUB_OFFLINE": "0"}
+    ours = {*environment.SAFE_DEFAULTS, *environment.FORCED, *environment.UNSET}
+    variables = {name: value for name, value in os.environ.items() if name not in ours}
+    shown = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=variables | given,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert shown.decode().split() == ["0", "1", "0o77"]
+    return shown.stdout.split(), shown.stderr
+
+
+def test_defaults_are_set_but_never_override_the_user() -> None:
+    found, told = _applied(HF_HUB_OFFLINE="0")
+    assert found == ["0", "1", "false", "-", "0o77"]
+    assert not told
+
+
+def test_what_would_read_pickles_is_overruled_aloud() -> None:
+    found, told = _applied(
+        TORCH_FORCE_WEIGHTS_ONLY_LOAD="0",
+        MLFLOW_ALLOW_PICKLE_DESERIALIZATION="True",
+        TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1",
+    )
+    assert found == ["1", "1", "false", "-", "0o77"]
+    for name in (*environment.FORCED, *environment.UNSET):
+        assert f"{name}=" in told and told.count("overruled") == 3
+    found, told = _applied(TORCH_FORCE_WEIGHTS_ONLY_LOAD="true", TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="0")
+    assert found[1:4] == ["1", "false", "-"] and not told
 
 
 def test_nothing_heavy_is_imported() -> None:

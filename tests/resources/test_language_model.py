@@ -92,19 +92,3 @@ def test_a_hub_model_is_not_fetched_offline(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SultanaError, match="HF_HUB_OFFLINE=0"):
         LanguageModel("owner/name", revision="0" * 40, folder=tmp_path).files()
-
-
-def test_code_that_comes_with_a_model_is_not_run(models_folder: Path, tmp_path: Path) -> None:
-    source = LanguageModel(folder=models_folder).files()
-    for path in source.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    config = json.loads((source / "config.json").read_text())
-    config |= {
-        "model_type": "own",
-        "auto_map": {"AutoModelForCausalLM": "code.Model", "AutoConfig": "code.C"},
-    }
-    (tmp_path / "config.json").unlink()
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "code.py").write_text("raise SystemExit('ran')")
-    with pytest.raises(SultanaError, match="cannot be loaded"):
-        LanguageModel(str(tmp_path)).load()

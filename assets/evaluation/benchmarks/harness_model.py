@@ -1,15 +1,19 @@
 """A loaded model as lm-evaluation-harness takes one: its requests, tokenised as the harness's hf backend does.
 
+With one difference: a control token that stands in a question, an example or a choice is text. The harness passes
+whole prompts as strings, so control tokens in contents get a mark inside before the chat template is filled, and
+pieces between marks are tokenised apart. Without a template every request is text.
+
 Left out on purpose: rolling log-likelihood (perplexity of whole texts), and sampling. No task of ours asks
 for either.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import jinja2
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import (
@@ -21,8 +25,14 @@ from lm_eval.models.utils import (
 
 from assets.evaluation.benchmarks.generation import generate_until
 from assets.evaluation.benchmarks.likelihood import Score, can_be_taken_apart, log_likelihoods
+from resources.chat_template import ChatTemplate, TemplateRefused
 from resources.errors import SultanaError
+from resources.plain_tokens import PlainTokens
 from resources.progress import Progress
+from resources.text import escape_terminal
+
+_MARK = "\ue001\ue000"
+"""Private-use characters: where contents hold the two, they are taken out."""
 
 Track = Callable[[str, float, str], AbstractContextManager[Progress]]
 """Shows progress of (label, total, unit): `Stage.progress`."""
@@ -31,10 +41,15 @@ Track = Callable[[str, float, str], AbstractContextManager[Progress]]
 class HarnessModel(TemplateLM):
     """(model, tokenizer) behind the harness's interface. Deterministic for the same weights and requests."""
 
-    def __init__(self, pair: tuple[Any, Any], *, batch_tokens: int, track: Track) -> None:
-        """`batch_tokens` bounds the places of a forward pass of multiple choice."""
+    def __init__(self, pair: tuple[Any, Any], *, templated: bool, batch_tokens: int, track: Track) -> None:
+        """`templated`: contexts come from `apply_chat_template` of this model; otherwise every context is text.
+
+        `batch_tokens` bounds the places of a forward pass of multiple choice.
+        """
         super().__init__()
         self.model, self.tokenizer = pair
+        self.templated = templated
+        self._plain = PlainTokens(self.tokenizer)
         self.batch_tokens = batch_tokens
         self.track = track
 
@@ -67,11 +82,48 @@ class HarnessModel(TemplateLM):
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Token ids, with the tokenizer's own special tokens unless the text begins with one already."""
+        if not self.templated:
+            before, after = ([], []) if add_special_tokens is False else self._plain.around
+            return [*before, *self._text(string), *after]
         if add_special_tokens is None and has_bos_prefix(string, self.tokenizer.decode(self.prefix_token_id)):
             add_special_tokens = False
         given = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        ids: list[int] = self.tokenizer.encode(string, **given)
-        return ids
+        pieces = string.split(_MARK)
+        ids: list[int] = self.tokenizer.encode(pieces[0], **given)
+        for piece in pieces[1:]:
+            ids += self.tokenizer.encode(piece, add_special_tokens=False)
+        before, after = ([], []) if add_special_tokens is False else self._plain.around
+        controls = self._plain.control_ids
+        spelt = sum(self._plain.controls(piece) for piece in pieces)
+        if sum(one in controls for one in ids) <= spelt + len(before) + len(after):
+            return ids
+        # A control token that nothing spells: the tokenizer's normaliser has made it.
+        ids = list(before)
+        for piece in pieces:
+            for text, control in self._plain.parts(piece):
+                ids += self._text(text)
+                ids += [self.tokenizer.convert_tokens_to_ids(control)] if control else []
+        return [*ids, *after]
+
+    def _text(self, string: str) -> list[int]:
+        found = self._plain.ids([string])[0]
+        if found is None:
+            raise SultanaError(
+                "A benchmark holds a character that the model's tokenizer takes for a control token",
+                "Leave that benchmark out, or use another model",
+                code="control-token",
+            )
+        return found
+
+    def _marked(self, text: str) -> str:
+        return _MARK.join(self._plain.pieces(text.replace(_MARK, "")))
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Score]:
+        """Log-likelihoods of continuations, whose control tokens are text."""
+        if self.templated:
+            requests = [replace(one, arguments=(one.args[0], self._marked(one.args[1]))) for one in requests]
+        found: list[Score] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        return found
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
@@ -135,19 +187,32 @@ class HarnessModel(TemplateLM):
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """A conversation in the model's template, as the hf backend renders it."""
+        turns = [{**turn, "content": self._marked(turn["content"])} for turn in chat_history]
         try:
-            return self._rendered(chat_history, add_generation_prompt)
-        except jinja2.exceptions.TemplateError:
+            return self._rendered(turns, add_generation_prompt)
+        except TemplateRefused:
             # As the harness does: templates of some models know no system turn.
-            without = [turn for turn in chat_history if turn["role"] != "system"]
+            without = [turn for turn in turns if turn["role"] != "system"]
+        try:
             return self._rendered(without, add_generation_prompt)
+        except TemplateRefused as error:
+            raise SultanaError(
+                f"The model's chat template refuses a benchmark's turns: {escape_terminal(str(error), 300)}",
+                "Set apply_chat_template to false, or use a model whose template accepts them",
+                code="chat-template-unsuitable",
+            ) from error
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        if not isinstance(self.tokenizer.chat_template, str):
+            raise SultanaError(
+                "The tokenizer brings no chat template, or several",
+                "Set apply_chat_template to false, or keep one template in the model's folder",
+                code="chat-template-unsuitable",
+            )
+        return ChatTemplate(self.tokenizer, self.tokenizer.chat_template)
 
     def _rendered(self, turns: list[dict[str, str]], opens_answer: bool) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(
-                turns,
-                tokenize=False,
-                add_generation_prompt=opens_answer,
-                continue_final_message=not opens_answer,
-            )
+        return self._template.render(
+            turns, add_generation_prompt=opens_answer, continue_final_message=not opens_answer
         )

@@ -44,6 +44,7 @@ def run_benchmarks(
             by_task[question.task].append(question)
         model = HarnessModel(
             pair,
+            templated=apply_chat_template,
             batch_tokens=batch_tokens,
             track=_named(track, one.benchmark),
         )

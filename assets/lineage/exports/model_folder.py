@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assets.finetuning.adapter_folder import ADAPTER_CONFIG, adapter_settings
 from assets.lineage.exports.folder import written_beside
 from assets.lineage.exports.layout import ABOUT, DIGESTS
 from assets.lineage.exports.model_card import model_card
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from resources.language_model import LanguageModel
 
 FORMAT = "sultana.model/1"
-ADAPTER_CONFIG = "adapter_config.json"
 _LEFT_OUT = (MLMODEL, MANIFEST, *INPUT_FILES)
 _TOKENIZER = Path("components") / "tokenizer"
 
@@ -69,6 +69,7 @@ def _merge(files: Path, base: "LanguageModel", out: Path) -> None:
 
     from resources.language_model import LanguageModel, quiet_transformers
 
+    adapter_settings(files)
     config = json.loads((base.files() / "config.json").read_text(encoding="utf-8"))
     stored = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     in_float32 = LanguageModel(base.model, base.revision, base.folder, dtype="float32")

@@ -1,0 +1,105 @@
+"""What a text holds that is nobody else's business: keys, tokens, addresses and card numbers, found by their form.
+
+A scan by form, not by meaning: it finds what has an unmistakable shape, and what is left is not proven to be free of
+personal data. A number is a card's only where its check digit is right (Luhn) and its length is that of its issuer.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+
+class Found(NamedTuple):
+    """A stretch of a text; `kind` is a key of KINDS."""
+
+    kind: str
+    start: int
+    end: int
+
+
+KINDS: dict[str, str] = {
+    "cloud_key": "an access key of a cloud (AWS, Google)",
+    "api_key": "a key or token of a service (OpenAI, Anthropic, GitHub, GitLab, Hugging Face, Slack, Stripe)",
+    "private_key": "a private key",
+    "token": "a JSON web token",
+    "credentials": "an address with a user's password",
+    "email": "an e-mail address",
+    "card": "the number of a payment card",
+}
+
+# The end of a text counts as the end of a key: what was cut off does not make the rest less of a secret.
+_CLOUD = re.compile(r"\b(?:AKIA|ASIA)(?:[0-9A-Z]{16}\b|[0-9A-Z]{6,15}\Z)|\bAIza[0-9A-Za-z_-]{35}")
+_API = re.compile(
+    r"\bsk-(?:[A-Za-z]+-)*[A-Za-z0-9_-]{20,}|\b(?:sk|rk|pk)_(?:live|test)_[0-9A-Za-z]{16,}"
+    r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{22,}|\bglpat-[A-Za-z0-9_-]{20,}"
+    r"|\bhf_[A-Za-z0-9]{30,}|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"
+)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:(?!-----BEGIN )[\s\S])*?(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)"
+)
+_TOKEN = re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?")
+_CREDENTIALS = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,64}:[^\s/@]{1,128}@")
+_EMAIL = re.compile(
+    r"(?<![\w.+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b"
+)
+_CARD = re.compile(r"(?<![\d.,-])[2-6]\d{3}(?:[ -]?\d){8,15}(?![\d.,-]*\d)")
+_ISSUED = re.compile(
+    r"4\d{12}(?:\d{3})?(?:\d{3})?|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"
+    r"|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d{2}|4[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}"
+)
+
+_SCANS: tuple[tuple[str, Callable[[str], bool], re.Pattern[str]], ...] = (
+    # A look for a few letters spares most texts the pattern.
+    ("private_key", lambda text: "PRIVATE KEY" in text, _PRIVATE_KEY),
+    ("credentials", lambda text: "://" in text and "@" in text, _CREDENTIALS),
+    ("cloud_key", lambda text: "AKIA" in text or "ASIA" in text or "AIza" in text, _CLOUD),
+    (
+        "api_key",
+        lambda text: any(one in text for one in ("sk-", "k_", "gh", "github_pat_", "glpat-", "hf_", "xox")),
+        _API,
+    ),
+    ("token", lambda text: "eyJ" in text, _TOKEN),
+    ("email", lambda text: "@" in text, _EMAIL),
+    ("card", lambda text: True, _CARD),
+)
+
+
+def find_private(text: str) -> list[Found]:
+    """Every stretch that is found, in order; where two overlap, the one of the kind that is looked for first."""
+    taken: list[Found] = []
+    for kind, may, pattern in _SCANS:
+        if not may(text):
+            continue
+        for match in pattern.finditer(text):
+            start, end = match.span()
+            if kind == "card" and not _is_card(match.group()):
+                continue
+            if all(end <= one.start or start >= one.end for one in taken):
+                taken.append(Found(kind, start, end))
+    return sorted(taken, key=lambda one: one.start)
+
+
+def mask_private(text: str) -> str:
+    """The text with `[kind]` in place of each stretch that is found; the same text where nothing is."""
+    return "".join(_masked(text, find_private(text)))
+
+
+def _masked(text: str, found: list[Found]) -> Iterator[str]:
+    place = 0
+    for one in found:
+        yield text[place : one.start]
+        yield f"[{one.kind}]"
+        place = one.end
+    yield text[place:]
+
+
+def _is_card(text: str) -> bool:
+    digits = re.sub(r"[ -]", "", text)
+    if not _ISSUED.fullmatch(digits) or len(set(digits)) < 2:
+        return False
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if place % 2 else 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
