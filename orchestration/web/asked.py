@@ -33,10 +33,13 @@ class Asked:
     @property
     def is_page(self) -> bool:
         """Whether a browser opens it as a page of its own, as against an image, a script or a frame."""
+        told = (
+            "sec-fetch-site" in self.headers
+        )  # browsers then tell the other two as well; old ones tell none
         return (
             self.method in ("GET", "HEAD")
-            and self.headers.get("sec-fetch-mode", "navigate") == "navigate"
-            and self.headers.get("sec-fetch-dest", "document") == "document"
+            and self.headers.get("sec-fetch-mode", "" if told else "navigate") == "navigate"
+            and self.headers.get("sec-fetch-dest", "" if told else "document") == "document"
         )
 
     @property
