@@ -131,7 +131,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("mlflow")
     data = folder / "data"
     with ModelRegistry().open(Storage(folder=str(data))).client() as client:
-        experiment = client.create_experiment("small")
+        experiment = client.create_experiment("small", str(data / "mlflow" / "artifacts" / "1"))
         run = client.create_run(experiment).info.run_id
         client.log_param(run, "rank", 8)
         client.log_text(run, "<script>alert(1)</script>", "page.html")

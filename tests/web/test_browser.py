@@ -87,14 +87,14 @@ def test_a_name_that_was_made_to_point_here_reaches_nothing(
     for server in (dagster_server, mlflow_server):
         answer = page.goto(f"http://{REBOUND}:{server.port}/")
         assert answer is not None and answer.status == 403
-        status = page.evaluate("fetch('/graphql', {method: 'POST', body: '{}'}).then(one => one.status)")
-        assert status == 403
+        script = "fetch('/graphql', {method: 'POST', body: '{}'}).then(one => one.status, () => 'not sent')"
+        assert page.evaluate(script) in (403, "not sent")
 
 
 @pytest.mark.parametrize(
     ("path", "seen"),
     [
-        ("/overview/activity/timeline", "make_first"),
+        ("/overview/jobs", "make_first"),
         ("/assets/first", "Latest materialization"),
         ("/runs", "Success"),
         ("/locations", "small"),
@@ -114,7 +114,11 @@ def test_the_pages_of_dagster_work(page: Page, dagster_server: Served, path: str
 def test_the_pages_of_mlflow_work(page: Page, mlflow_server: Served) -> None:
     refused: list[str] = []
     page.on("console", lambda one: refused.append(one.text) if "Security Policy" in one.text else None)
-    page.on("response", lambda one: refused.append(f"{one.status} {one.url}") if one.status >= 400 else None)
+    off = ("/assistant/", "/users/current", "/gateway-proxy")  # parts of MLflow that are closed
+    page.on(
+        "response",
+        lambda one: refused.append(one.url) if one.status >= 400 and not any(part in one.url for part in off) else None,
+    )
     address = f"http://127.0.0.1:{mlflow_server.port}"
     page.goto(f"{address}/#/experiments/1/runs/{mlflow_server.run}")
     expect(page.get_by_text("rank").first).to_be_visible(timeout=PAGE_SECONDS * 1000)
