@@ -88,7 +88,7 @@ def ui(
     """Start the Dagster web server and daemon on this machine only; Ctrl-C stops them.
 
     Only pages of the UI itself can use it. With SULTANA_UI_TOKEN set it asks for that token; SULTANA_UI_READ_TOKEN is
-    for those who may only look. What was changed or refused stands in ui/audit.jsonl of the data folder.
+    for those who may only look. What was changed stands in ui/audit.jsonl of the data folder.
     """
     from orchestration.dead_runs import fail_dead_runs
     from orchestration.instance import open_instance

@@ -19,6 +19,7 @@ from resources.errors import SultanaError
 _DEATHS = 5
 _WITHIN_SECONDS = 300.0
 _LOOK_SECONDS = 0.5
+_PAUSE_SECONDS = 1.0
 _STOP_SECONDS = 45.0
 _PR_SET_PDEATHSIG = 1
 
@@ -60,7 +61,7 @@ class Service:
                 "What it said stands above; `sultana doctor` examines the machine and the data folder",
                 code="ui-process-died",
             )
-        pause = 2.0 ** (len(self.deaths) - 1)
+        pause = _PAUSE_SECONDS * 2 ** (len(self.deaths) - 1)
         self.starts_at = now + pause
         warn(f"The {self.name} ended with status {status}; it is started again in {pause:.0f} s")
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from orchestration.console import error as print_error
 from orchestration.web.access import Access, access_of
-from orchestration.web.audit_log import LOG, AuditLog
+from orchestration.web.audit_log import AuditLog
 from orchestration.web.dagster_rules import DagsterRules
 from orchestration.web.guard import Guard
 from orchestration.web.mlflow_rules import MlflowRules
@@ -72,7 +72,7 @@ def _serve(settings: argparse.Namespace) -> None:
             code="ui-reachable",
         )
     data = data_folder()
-    log = AuditLog(data / LOG)
+    log = AuditLog(data)
     log.write(
         {
             "event": "started",

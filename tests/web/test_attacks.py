@@ -1,11 +1,13 @@
 """Nothing that a page of another site, or a program that means harm, sends changes anything or breaks the server."""
 
 import json
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from orchestration.web.audit_log import CHANGES, REFUSALS
 from tests.web.attacks import MESSAGES, WIPE, Target, delete, graphql, requests
 from tests.web.conftest import Served
 from tests.web.raw import Answer, request, send
@@ -19,8 +21,8 @@ def post(server: Served, query: str, **headers: str) -> Answer:
     return send(server.port, request("POST", "/graphql", found, graphql(query)))
 
 
-def audit(server: Served) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (server.data / "ui" / "audit.jsonl").read_text().splitlines()]
+def lines(server: Served, log: Path = CHANGES) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (server.data / log).read_text().splitlines()]
 
 
 def test_attacks_change_nothing_and_are_refused(dagster_server: Served) -> None:
@@ -107,22 +109,22 @@ def test_what_is_changed_stands_in_the_audit_log_without_what_was_sent(dagster_s
         "launchRun"
     ]
     assert started["__typename"] == "LaunchRunSuccess" and dagster_server.state() != before
-    asked, answered = audit(dagster_server)[-2:]
+    asked, answered = lines(dagster_server)[-2:]
     assert asked["event"] == "asked" and asked["role"] == "operator" and asked["operation"] == "Start"
     assert asked["fields"] == ["launchRun"] and "pipelineName=make_first" in asked["targets"]
     assert answered["id"] == asked["id"] and answered["status"] == 200
     assert answered["results"] == ["LaunchRunSuccess"] and answered["made"] == [started["run"]["runId"]]
-    log = dagster_server.data / "ui" / "audit.jsonl"
+    log = dagster_server.data / CHANGES
     assert secret not in log.read_text() and log.stat().st_mode & 0o777 == 0o600
     assert log.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_flood_of_refusals_is_counted_and_not_written_out(dagster_server: Served) -> None:
     wipe = request("POST", "/graphql", {"Host": "elsewhere.example"}, graphql(WIPE))
-    before = len(audit(dagster_server))
+    before = len(lines(dagster_server, REFUSALS))
     for _ in range(150):
         assert send(dagster_server.port, wipe).status == 403
-    assert len(audit(dagster_server)) - before <= 122
+    assert len(lines(dagster_server, REFUSALS)) - before <= 122
 
 
 def test_a_run_that_exists_can_be_deleted_by_the_own_page(dagster_server: Served) -> None:

@@ -117,7 +117,11 @@ def test_the_pages_of_mlflow_work(page: Page, mlflow_server: Served) -> None:
     off = ("/assistant/", "/users/current", "/gateway-proxy")  # parts of MLflow that are closed
     page.on(
         "response",
-        lambda one: refused.append(one.url) if one.status >= 400 and not any(part in one.url for part in off) else None,
+        lambda one: (
+            refused.append(one.url)
+            if one.status >= 400 and not any(part in one.url for part in off)
+            else None
+        ),
     )
     address = f"http://127.0.0.1:{mlflow_server.port}"
     page.goto(f"{address}/#/experiments/1/runs/{mlflow_server.run}")
