@@ -64,7 +64,7 @@ class DagsterRules:
         changes = request.kind == "mutation"
         if changes and role != OPERATOR:
             raise Refused(403, "Readers change nothing")
-        return Passed(changes, request.body, request.name, request.fields, request.targets)
+        return Passed(changes, request.body, request.name, request.fields, request.targets, is_graphql=True)
 
     def judge_message(self, text: str) -> None:
         """Messages of the protocol graphql-ws; a connection serves subscriptions only. Raises Refused."""

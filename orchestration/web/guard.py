@@ -20,7 +20,7 @@ from orchestration.web.audit_log import AuditLog
 from orchestration.web.names import Names, changes_state
 from orchestration.web.pages import HEADERS as PAGE_HEADERS
 from orchestration.web.pages import refusal_page, sign_in_page
-from orchestration.web.results import read_results
+from orchestration.web.results import is_result, read_results
 from orchestration.web.rules import Passed, Rules
 
 MAXIMUM_BODY = 4 * 1024 * 1024
@@ -104,6 +104,7 @@ class Guard:
             return {"type": "http.request", "body": content, "more_body": False}
 
         guarded = _with_headers(send, {**_ALWAYS, **self.rules.headers, **dict(passed.headers)})
+        guarded = _with_errors_inside(guarded) if passed.is_graphql else guarded
         await self.application({**scope, "headers": headers, "sultana.role": role}, receive_body, guarded)
 
     async def _change(
@@ -260,6 +261,31 @@ def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
             added = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
             message = {**message, "headers": kept + added}
         await send(message)
+
+    return sending
+
+
+def _with_errors_inside(send: Send) -> Send:
+    """A sender that gives a GraphQL answer the status 200 also where a value could not be used.
+
+    Dagster says 500 then, of a run that does not exist as of a path that climbs; its pages show what the answer says
+    only with 200. An answer that is no GraphQL keeps its status.
+    """
+    started: Message | None = None
+    content = bytearray()
+
+    async def sending(message: Message) -> None:
+        nonlocal started
+        if message["type"] == "http.response.start" and message["status"] == 500:
+            started = message
+        elif started is None:
+            await send(message)
+        else:
+            content.extend(message.get("body", b""))
+            if not message.get("more_body", False):
+                status = 200 if is_result(bytes(content)) else 500
+                await send({**started, "status": status})
+                await send({"type": "http.response.body", "body": bytes(content)})
 
     return sending
 

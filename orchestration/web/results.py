@@ -27,6 +27,15 @@ def read_results(content: bytes) -> tuple[list[str], list[str]]:
     ][:20]
 
 
+def is_result(content: bytes) -> bool:
+    """Whether an answer is one of GraphQL."""
+    try:
+        answer = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(answer, dict) and "data" in answer
+
+
 def _ids(values: list[Any]) -> list[str]:
     found = []
     for value in values:

@@ -17,6 +17,7 @@ class Passed:
     targets: tuple[str, ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
     """Headers of the answer that differ from those of every answer."""
+    is_graphql: bool = False
 
 
 class Rules(Protocol):

@@ -119,6 +119,27 @@ def test_what_is_changed_stands_in_the_audit_log_without_what_was_sent(dagster_s
     assert log.parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        '{ capturedLogs(logKey: ["..", "..", "etc", "passwd"]) { stdout } }',
+        '{ capturedLogsMetadata(logKey: ["..", "x"]) { stdoutLocation } }',
+        '{ logsForRun(runId: "RUN", afterCursor: "x") { __typename } }',
+        "{ runsOrError(filter: {createdBefore: 1e308}) { ... on Runs { results { id } } } }",
+        'mutation { stopSensor(id: "x") { __typename } }',
+        'mutation { cancelPartitionBackfill(backfillId: "x") { __typename } }',
+        'mutation { launchPartitionBackfill(backfillParams: {partitionNames: ["x"]}) { __typename } }',
+        'mutation { launchRunReexecution(reexecutionParams: {parentRunId: "x", strategy: ALL_STEPS}) { __typename } }',
+    ],
+)
+def test_values_that_cannot_be_used_are_told_in_the_answer(dagster_server: Served, query: str) -> None:
+    before = dagster_server.state()
+    answer = post(dagster_server, query.replace("RUN", dagster_server.run))
+    assert answer.status == 200 and b"root:" not in answer.body
+    assert "errors" in answer.json() or "PythonError" in answer.body.decode()
+    assert dagster_server.state() == before
+
+
 def test_a_flood_of_refusals_is_counted_and_not_written_out(dagster_server: Served) -> None:
     wipe = request("POST", "/graphql", {"Host": "elsewhere.example"}, graphql(WIPE))
     before = len(lines(dagster_server, REFUSALS))
