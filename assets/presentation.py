@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
+from resources.masking import mask
 from resources.text import escape_terminal
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ _GROUP_ID = re.compile(r' id="[A-Za-z0-9.]+_[0-9]+"')
 COLOURS = ("#5b3a8c", "#d98e04", "#2a7f62", "#b03a48", "#3a6ea5", "#8a8a8a")
 
 
-def cell(value: Any) -> str | int | float | bool | None:
-    """A value as a table cell: numbers as they are, text escaped and cut, conversations as turns."""
+def cell(value: Any, *, masked: bool = True) -> str | int | float | bool | None:
+    """A value as a table cell: numbers as they are, text escaped and cut, conversations as turns.
+
+    Secrets and personal data in texts are masked, since Dagster's event log keeps what is shown; not with
+    `masked=False`, as they were shown by versions before that.
+    """
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -37,7 +42,7 @@ def cell(value: Any) -> str | int | float | bool | None:
         value = " | ".join(f"{turn['role']}: {turn['content']}" for turn in value)
     elif isinstance(value, list) and value and isinstance(value[0], dict) and "file" in value[0]:
         value = ", ".join(f"{origin['file']}:{origin['position']}" for origin in value)
-    return escape_terminal(str(value), PREVIEW_CHARACTERS)
+    return escape_terminal(mask(str(value)) if masked else str(value), PREVIEW_CHARACTERS)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:

@@ -207,7 +207,7 @@ def test_secrets_are_nowhere(lived: Lived, name: str) -> None:
     assert all(secret not in said for said in lived.said.values())
 
 
-def test_what_stands_in_rows_is_in_their_tables_and_previews_alone(lived: Lived) -> None:
+def test_personal_data_in_rows_is_in_their_tables_alone(lived: Lived) -> None:
     person = PERSONAL.partition(" ")[0]
     held = _holding(lived.data, person)
     places = {"/".join(Path(one).parts[:2]) for one in held}
