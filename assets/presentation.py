@@ -30,8 +30,12 @@ _GROUP_ID = re.compile(r' id="[A-Za-z0-9.]+_[0-9]+"')
 COLOURS = ("#5b3a8c", "#d98e04", "#2a7f62", "#b03a48", "#3a6ea5", "#8a8a8a")
 
 
-def cell(value: Any) -> str | int | float | bool | None:
-    """A value as a table cell: numbers as they are, text escaped and cut, conversations as turns."""
+def cell(value: Any, *, masked: bool = True) -> str | int | float | bool | None:
+    """A value as a table cell: numbers as they are, text escaped and cut, conversations as turns.
+
+    Secrets and personal data in texts are masked, since Dagster's event log keeps what is shown; not with
+    `masked=False`, as they were shown by versions before that.
+    """
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -41,7 +45,8 @@ def cell(value: Any) -> str | int | float | bool | None:
     elif isinstance(value, list) and value and isinstance(value[0], dict) and "file" in value[0]:
         value = ", ".join(f"{origin['file']}:{origin['position']}" for origin in value)
     # What is cut off afterwards is what was scanned with it: a key that begins before the cut is whole.
-    return escape_terminal(mask_private(str(value)[:_SCANNED]), PREVIEW_CHARACTERS)
+    text = str(value)[:_SCANNED]
+    return escape_terminal(mask_private(text) if masked else text, PREVIEW_CHARACTERS)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:

@@ -24,7 +24,10 @@ KINDS: dict[str, str] = {
     "token": "a JSON web token",
     "credentials": "an address with a user's password",
     "email": "an e-mail address",
+    "password": "a password or key behind its name",
     "card": "the number of a payment card",
+    "account": "the number of a bank account (IBAN)",
+    "phone": "a telephone number with its country's code",
 }
 
 # The end of a text counts as the end of a key: what was cut off does not make the rest less of a secret.
@@ -49,6 +52,14 @@ _ISSUED = re.compile(
     r"|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d{2}|4[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}"
 )
 
+_PASSWORD = re.compile(
+    r"\b(?:password|passwd|pwd|secret|api[_-]?key|access[_-]?key|auth[_-]?token)\b[\"']?\s{0,3}[:=]\s{0,3}[\"']?"
+    r"(?=[^\s\"',;]{0,256}\d)[^\s\"',;\[]{6,256}",
+    re.IGNORECASE,
+)
+_ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", re.ASCII)
+_PHONE = re.compile(r"(?<![\w+])\+[1-9](?:[ ()./-]{0,2}\d){6,14}(?!\d)", re.ASCII)
+
 _SCANS: tuple[tuple[str, Callable[[str], bool], re.Pattern[str]], ...] = (
     # A look for a few letters spares most texts the pattern.
     ("private_key", lambda text: "PRIVATE KEY" in text, _PRIVATE_KEY),
@@ -61,7 +72,10 @@ _SCANS: tuple[tuple[str, Callable[[str], bool], re.Pattern[str]], ...] = (
     ),
     ("token", lambda text: "eyJ" in text, _TOKEN),
     ("email", lambda text: "@" in text, _EMAIL),
+    ("password", lambda text: ":" in text or "=" in text, _PASSWORD),
+    ("account", lambda text: True, _ACCOUNT),
     ("card", lambda text: True, _CARD),
+    ("phone", lambda text: "+" in text, _PHONE),
 )
 
 
@@ -73,7 +87,7 @@ def find_private(text: str) -> list[Found]:
             continue
         for match in pattern.finditer(text):
             start, end = match.span()
-            if kind == "card" and not _is_card(match.group()):
+            if not _CHECKED.get(kind, _always)(match.group()):
                 continue
             if all(end <= one.start or start >= one.end for one in taken):
                 taken.append(Found(kind, start, end))
@@ -103,3 +117,16 @@ def _is_card(text: str) -> bool:
         value = int(digit) * (2 if place % 2 else 1)
         total += value - 9 if value > 9 else value
     return total % 10 == 0
+
+
+def _is_account(text: str) -> bool:
+    plain = "".join(text.split())
+    return int("".join(str(int(one, 36)) for one in plain[4:] + plain[:4])) % 97 == 1
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+_CHECKED: dict[str, Callable[[str], bool]] = {"card": _is_card, "account": _is_account}
+"""Kinds whose numbers carry check digits."""

@@ -17,6 +17,7 @@ from assets.identity import ID_LENGTH, digest, rows_digest
 from assets.instructions.retractions import Standing
 from assets.records import ERASURES, INSTRUCTIONS, QUARANTINE, RAW_INSTRUCTIONS
 from resources.lance_erasure import stored_rows
+from resources.private import KINDS
 from resources.table_erasure import erase_content
 from resources.table_refs import Provenance, TableRef
 from resources.table_verification import Erasure
@@ -170,14 +171,15 @@ def emptied(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def shown_forms(found: Found, cell: Any) -> set[str]:
-    """The texts as previews, traces and logs show them: cut, escaped, joined. `cell` is `presentation.cell`."""
+    """The texts as previews, traces and logs show them: cut, escaped, joined, masked. `cell` is `presentation.cell`."""
     forms = set()
     for turns in found.conversations:
         if turns:
-            forms |= {str(cell(turns)), " ".join(turn["content"] for turn in turns)[:300]}
+            forms |= {str(cell(turns)), str(cell(turns, masked=False))}
+            forms.add(" ".join(turn["content"] for turn in turns)[:300])
     for text in found.texts:
-        forms |= {text, escape_terminal(text), str(cell(text))}
-    return forms - {""}
+        forms |= {text, escape_terminal(text), str(cell(text)), str(cell(text, masked=False))}
+    return forms - {f"[{kind}]" for kind in KINDS} - {""}
 
 
 def _recorded(tables: LanceTables, filter: str | None = None) -> Iterable[dict[str, Any]]:

@@ -1,8 +1,6 @@
 """Commands about this machine: `doctor`, `maintain` and `ui`."""
 
 import os
-import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -17,7 +15,12 @@ MAINTAIN_EXAMPLES = (
     "sultana maintain --older-than 90",
     "sultana maintain --json | jq '.freed_bytes'",
 )
-UI_EXAMPLES = ("sultana ui", "sultana ui --port 3001")
+UI_EXAMPLES = (
+    "sultana ui",
+    "sultana ui --port 3001",
+    "sultana ui --mlflow-port 5000",
+    "sultana ui --read-only",
+)
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI on this machine.")]
 
 
@@ -72,32 +75,63 @@ def maintain(
     answer(found, as_json)
 
 
-def ui(port: Port = 3000) -> None:
-    """Start the Dagster web server and daemon on this machine only; Ctrl-C stops them."""
+def ui(
+    port: Port = 3000,
+    mlflow_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Open MLflow's UI as well, at this port.", show_default=False),
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Nobody can start, change or delete anything in the UI.")
+    ] = False,
+) -> None:
+    """Start the Dagster web server and daemon on this machine only; Ctrl-C stops them.
+
+    Only pages of the UI itself can use it. With SULTANA_UI_TOKEN set it asks for that token; SULTANA_UI_READ_TOKEN is
+    for those who may only look. What was changed stands in ui/audit.jsonl of the data folder.
+    """
     from orchestration.dead_runs import fail_dead_runs
     from orchestration.instance import open_instance
-    from resources.ports import is_free
+    from orchestration.web.access import access_of
+    from orchestration.web.deployment import services_of
+    from orchestration.web.names import names_of
+    from orchestration.web.processes import keep_running
 
-    workspace = PROJECT / "workspace.yaml"
     with explained() as console:
-        if not workspace.exists():
+        if not (PROJECT / "workspace.yaml").exists():
             raise SultanaError(
-                f"{workspace} is missing",
+                f"{PROJECT / 'workspace.yaml'} is missing",
                 "Run from a checkout of Sultana, installed with `make install`",
                 code="checkout-missing",
             )
-        if not is_free(port):
-            raise SultanaError(
-                f"Port {port} is taken, perhaps by a Dagster UI that runs already",
-                f"Open http://127.0.0.1:{port}, or take another port: sultana ui --port {port % 65535 + 1}",
-                code="port-taken",
-            )
+        _check_ports(port, mlflow_port)
+        access_of(port, read_only=read_only)
+        names_of(port)
         with open_instance(data_folder()) as instance:
             fail_dead_runs(instance)
         os.environ["SULTANA_DATA"] = str(data_folder())
+        os.chdir(PROJECT)
         console.print(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl+C stops it)")
-    os.chdir(PROJECT)
-    # A shell without job control starts background commands deaf to SIGINT, and Dagster then to SIGTERM too.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    command = ["-m", "dagster", "dev", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(port)]
-    os.execv(sys.executable, [sys.executable, *command, "--log-level", "warning"])
+        if mlflow_port is not None:
+            console.print(f"MLflow UI:  http://127.0.0.1:{mlflow_port}")
+        with services_of(port, mlflow_port, read_only=read_only) as services:
+            keep_running(services, console.print)
+
+
+def _check_ports(port: int, mlflow_port: int | None) -> None:
+    """Raises SultanaError where a port is taken."""
+    from resources.ports import is_free
+
+    if port == mlflow_port:
+        raise SultanaError(
+            f"Dagster's UI and MLflow's would both be at port {port}",
+            f"Take another: sultana ui --port {port} --mlflow-port {port % 65535 + 1}",
+            code="ui-ports-equal",
+        )
+    for one, option in ((port, "--port"), (mlflow_port, "--mlflow-port")):
+        if one is not None and not is_free(one):
+            raise SultanaError(
+                f"Port {one} is taken, perhaps by a UI that runs already",
+                f"Open http://127.0.0.1:{one}, or take another port: sultana ui {option} {one % 65535 + 1}",
+                code="port-taken",
+            )

@@ -62,6 +62,9 @@ def test_only_the_proxy_can_be_reached_and_auditors_only_read(composed: dict[str
     services = composed["services"]
     assert [name for name, service in services.items() if "ports" in service] == ["proxy"]
     assert "--read-only" in services["auditor"]["command"]
+    for name in ("webserver", "auditor", "mlflow"):  # each behind the guard
+        assert services[name]["command"][:3] == ["python", "-m", "orchestration.web.serve"]
+        assert "SULTANA_UI_HOSTS" in services[name]["environment"]
     template = (SERVING / "proxy.conf.template").read_text()
     assert len(re.findall(r"proxy_pass", template)) == len(re.findall(r"auth_basic_user_file", template)) == 3
     assert "auth_basic off" not in template
