@@ -13,14 +13,22 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from resources.addresses import DATABASES, check_address, scheme
 from resources.errors import SultanaError
-from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
+from resources.files import (
+    MANIFEST,
+    exclusive_lock,
+    folder_manifest,
+    make_folder,
+    publish_folder,
+    sha256_file,
+    sync_filesystem,
+)
 from resources.findings import Finding
 from resources.mlflow_store import connect, create_database, create_tables, mlflow_explained, sqlite_path
 from resources.model_flavor import MODEL_META, base_folder
@@ -89,9 +97,9 @@ class Tracking:
     def client(self) -> Iterator["MlflowClient"]:
         """MLflow's client; its errors leave the block as SultanaError. For reading and for tests."""
         if not self._ready:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             if self.database is not None:
-                self.database.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.database.parent)
                 create_database(self.database, self.folder / "artifacts")
             elif self._artifacts is not None:
                 create_tables(self.uri, self._artifacts)
@@ -113,11 +121,13 @@ class Tracking:
         aliases: Sequence[str],
         artifacts: Mapping[str, bytes] = MappingProxyType({}),
         run_name: str | None = None,
+        fence: Callable[[], None] = lambda: None,
     ) -> PublishedModel:
         """Publish the folder `files` as one new version of the registered model `name`.
 
         Each of `step_metrics` maps metric names to values and has a "step"; `artifacts` are files of the
-        run, by relative path; `run_name` is that of the run, without it the model's. Called again with the
+        run, by relative path; `run_name` is that of the run, without it the model's; `fence` is called before the
+        version is made and raises where this process may not publish any more. Called again with the
         same key it completes what is missing and returns the same version. Raises SultanaError where a name is
         not legal, the key was used for other files, or a stored file differs from its source.
         """
@@ -148,10 +158,12 @@ class Tracking:
                 model = upload_model(client, run, key, name, files, manifest, self._artifacts is not None)
                 if run.info.status != "FINISHED":
                     client.set_terminated(run.info.run_id, "FINISHED")
+                fence()
                 if version is None:
                     own = {IDEMPOTENCY_TAG: key, MANIFEST_TAG: manifest_sha256}
                     version = register(client, name, run, model, {**tags, **own})
                 self.verify(name, int(version.version))
+            fence()
             for alias in aliases:
                 client.set_registered_model_alias(name, alias, version.version)
             return PublishedModel(
@@ -197,11 +209,18 @@ class Tracking:
                 client.log_batch(run_id, metrics=entries[start : start + METRICS_PER_BATCH])
             if tables:
                 log_tables(client, run_id, tables)
+        self._sync()
 
     def log_artifacts(self, run_id: str, artifacts: Mapping[str, bytes]) -> None:
         """Store files of a run: relative POSIX path -> content. One of the same path is replaced."""
         with self.client() as client:
             log_artifacts(client, run_id, artifacts)
+        self._sync()
+
+    def _sync(self) -> None:
+        """Wait until artifacts that lie here are on the disk: MLflow syncs its database and nothing else."""
+        if self._artifacts is not None:
+            sync_filesystem(self.folder)
 
     def metric_history(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
         """(step, value) of metrics of a run, by step; a metric that was not logged has none."""
