@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -121,13 +121,11 @@ class Tracking:
         aliases: Sequence[str],
         artifacts: Mapping[str, bytes] = MappingProxyType({}),
         run_name: str | None = None,
-        fence: Callable[[], None] = lambda: None,
     ) -> PublishedModel:
         """Publish the folder `files` as one new version of the registered model `name`.
 
         Each of `step_metrics` maps metric names to values and has a "step"; `artifacts` are files of the
-        run, by relative path; `run_name` is that of the run, without it the model's; `fence` is called before the
-        version is made and raises where this process may not publish any more. Called again with the
+        run, by relative path; `run_name` is that of the run, without it the model's. Called again with the
         same key it completes what is missing and returns the same version. Raises SultanaError where a name is
         not legal, the key was used for other files, or a stored file differs from its source.
         """
@@ -158,12 +156,10 @@ class Tracking:
                 model = upload_model(client, run, key, name, files, manifest, self._artifacts is not None)
                 if run.info.status != "FINISHED":
                     client.set_terminated(run.info.run_id, "FINISHED")
-                fence()
                 if version is None:
                     own = {IDEMPOTENCY_TAG: key, MANIFEST_TAG: manifest_sha256}
                     version = register(client, name, run, model, {**tags, **own})
                 self.verify(name, int(version.version))
-            fence()
             for alias in aliases:
                 client.set_registered_model_alias(name, alias, version.version)
             return PublishedModel(

@@ -127,7 +127,6 @@ def checkpoint(
         aliases=[f"{strategy}-seed-{seed}", CANDIDATE],
         artifacts=tracked_plots(result, reward, png),
         run_name=stage.title,
-        fence=stage.fence,
     )
     names = sorted({name for row in metrics for name in row} - {"step"})
     # The registry holds the result now; what only a resumed run would need can go.
