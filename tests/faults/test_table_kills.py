@@ -20,10 +20,10 @@ def kill_writes(place: Path, kills: int, seed: int) -> None:
     killed = 0
     for number in range(kills):
         store = number // KILLS_OF_ONE_STORE
-        root = place / f"store-{store}"
+        root, journal = place / f"store-{store}", place / f"store-{store}.journal"
         delay = draw.uniform(0.0, 0.4)
         try:
-            killed += warm.kill_after(delay, table_work.go_on, root, seed + store, WRITES) == "killed"
+            killed += warm.kill_after(delay, table_work.go_on, root, journal, seed + store, WRITES) == "killed"
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, before kill {number} of {kills}: {error}") from None
     acknowledged = 0
@@ -49,7 +49,7 @@ def test_the_comparison_sees_what_a_fault_could_do(quick_disk: Path, damage: str
 
 
 def write_and_damage(root: Path, seed: int, damage: str) -> None:
-    table_work.go_on(lambda _: None, root, seed, 10)
+    table_work.go_on(lambda _: None, root, root.with_suffix(".journal"), seed, 10)
     tables = LanceTables(root)
     head = tables.head("plain")
     assert head is not None
