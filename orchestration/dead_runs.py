@@ -10,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 
 PROCESS_TAG = "sultana/process"
-UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+IN_PROGRESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, *IN_PROGRESS]
 
 
 def process_identity(pid: int | None = None) -> str | None:
@@ -38,7 +39,7 @@ def dead_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 def runs_in_progress(instance: dg.DagsterInstance, own: str = "") -> list[str]:
     """The ids of runs in progress, without `own` and those whose process is gone."""
     idle = {run.run_id for run in dead_runs(instance)} | {own}
-    found = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
+    found = instance.get_runs(filters=dg.RunsFilter(statuses=IN_PROGRESS))
     return sorted(run.run_id for run in found if run.run_id not in idle)
 
 

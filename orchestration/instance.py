@@ -15,7 +15,7 @@ from assets.partitions import offer_partitions
 from resources.addresses import check_address, scheme
 from resources.environment import apply_safe_defaults
 from resources.errors import SultanaError
-from resources.files import exclusive_lock, write_atomically
+from resources.files import exclusive_lock, make_folder, publish_folder, write_atomically
 
 SETTINGS = """\
 # Written by Sultana at the first start; edit it freely.
@@ -62,7 +62,7 @@ def prepare_instance(data: Path) -> Path:
     apply_safe_defaults()
     home = data / "dagster"
     settings = SETTINGS + (POSTGRES_STORAGE if _wants_postgres() else "")
-    data.mkdir(parents=True, exist_ok=True)
+    make_folder(data)
     with exclusive_lock(data / ".dagster.lock", timeout=120):
         if not (home / "dagster.yaml").exists():
             temporary = data / ".dagster.tmp"
@@ -73,7 +73,7 @@ def prepare_instance(data: Path) -> Path:
                 instance.get_runs(limit=1)
                 instance.get_asset_keys()
                 instance.all_instigator_state()
-            os.replace(temporary, home)
+            publish_folder(temporary, home)
         elif _wants_postgres():
             _check_storage(home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from resources.chained import chained_hash, first_unchained
 from resources.errors import SultanaError
-from resources.files import disk_full, disk_full_explained, exclusive_lock, sync_path
+from resources.files import disk_full, disk_full_explained, exclusive_lock, make_folder, sync_path
 from resources.table_files import StoredFile, files_digest
 
 _SCHEMA = """
@@ -88,7 +88,7 @@ class CommitLog:
             self._create()
 
     def _create(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         with exclusive_lock(self.path.with_name(f".{self.path.name}.lock")):
             if self.path.exists():
                 return

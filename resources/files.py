@@ -23,6 +23,7 @@ from resources.errors import SultanaError
 MANIFEST = "MANIFEST.json"
 _BLOCK = 1 << 20
 _DISK_FULL_TEXTS = ("no space left on device", "os error 28", "disk quota exceeded", "disk is full")
+_DISK_FAILING_TEXT = "os error 5)"
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -54,6 +55,23 @@ def disk_full_explained(folder: Path) -> Iterator[None]:
         raise disk_full(folder) from error
 
 
+@contextlib.contextmanager
+def failing_disk_explained(folder: Path) -> Iterator[None]:
+    """Turn what a failing disk answers into a SultanaError that names the folder; other errors pass unchanged."""
+    try:
+        yield
+    except SultanaError:
+        raise
+    except Exception as error:
+        if not (getattr(error, "errno", None) == errno.EIO or _DISK_FAILING_TEXT in str(error).lower()):
+            raise
+        raise SultanaError(
+            f"The disk that holds {folder} failed: {error}; nothing was acknowledged",
+            "Look at the system's log, and move the folder to a sound disk before you run it again",
+            code="disk-failing",
+        ) from error
+
+
 def sync_path(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -69,22 +87,44 @@ def _libc() -> ctypes.CDLL:
 
 
 def sync_filesystem(path: Path) -> None:
-    """Wait until everything written to the file system that holds `path` is on the disk.
+    """Wait until everything below the folder `path` is on the disk, and its own name.
 
-    Lance issues no sync of its own, and syncing its files one by one can publish a name before the
-    data it stands for. Raises OSError where the system reports a lost write.
+    Lance issues no sync of its own. One call for the whole file system is the quickest; where there is none,
+    every file and folder is synced. Raises OSError where the system reports a lost write.
     """
     call = getattr(_libc(), "syncfs", None)
-    if call is None:  # not Linux
-        os.sync()
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        if call(handle) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), str(path))
-    finally:
-        os.close(handle)
+    code = errno.ENOSYS  # what a system without it would say, were it asked
+    if call is not None:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            code = ctypes.get_errno() if call(handle) != 0 else 0
+        finally:
+            os.close(handle)
+    if code in (errno.ENOSYS, errno.EOPNOTSUPP):
+        sync_tree(path)
+        sync_path(path.parent)
+    elif code:
+        raise OSError(code, os.strerror(code), str(path))
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until every file below `folder` is on the disk, and its name, though not that of `folder`.
+
+    What others remove meanwhile is passed over. Raises OSError where the system reports a lost write.
+    """
+    for place, _, names in os.walk(folder, topdown=False):
+        for path in [*(Path(place) / name for name in names), Path(place)]:
+            with contextlib.suppress(FileNotFoundError):
+                if not path.is_symlink():
+                    sync_path(path)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents where they are missing, their names on the disk before it returns."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_path(one.parent)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -93,7 +133,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Missing parent folders are created. Raises SultanaError where the disk is full; the old file stays.
     """
     with disk_full_explained(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
         try:
@@ -114,11 +154,8 @@ def publish_folder(temporary: Path, final: Path) -> None:
     Both must be on one file system. Raises SultanaError where `final` exists or the disk is full.
     """
     with disk_full_explained(final.parent):
-        final.parent.mkdir(parents=True, exist_ok=True)
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                sync_path(Path(folder) / name)
-            sync_path(Path(folder))
+        make_folder(final.parent)
+        sync_tree(temporary)
         try:
             temporary.rename(final)
         except OSError as error:

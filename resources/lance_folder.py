@@ -32,6 +32,8 @@ RUN_ID = "sultana.run_id"
 ASSET_KEY = "sultana.asset_key"
 DIGEST = "sultana.digest"
 DATA_VERSION = "sultana.data_version"
+BASE = "sultana.base"
+"""The sequence number of the commit whose rows were added to; empty where the rows are all there is."""
 COMMIT_MESSAGE = "__lance_commit_message"
 
 

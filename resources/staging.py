@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from resources import lance_folder
 from resources.merkle import merkle_root
 from resources.row_hashes import HASH_FIELD, ROW_HASH, hash_values, with_hashes
-from resources.time_limit import within_time
+from resources.time_limit import Feed, within_time, within_time_fed
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -81,9 +81,18 @@ def stage_stream(
     transactions: list[Any] = []
     try:
         while pending is not None or not transactions:
-            reader = pa.RecordBatchReader.from_batches(stored, one_file())
+            feed = Feed(one_file())
             transactions.append(
-                write_fragments(reader, str(folder), schema=stored, mode=mode, return_transaction=True)
+                within_time_fed(
+                    f"writing {table}",
+                    feed,
+                    write_fragments,
+                    pa.RecordBatchReader.from_batches(stored, feed),
+                    str(folder),
+                    schema=stored,
+                    mode=mode,
+                    return_transaction=True,
+                )
             )
     except (ValueError, OSError, RuntimeError):
         if errors:

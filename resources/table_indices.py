@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources import lance_folder
 from resources.table_refs import Record
-from resources.time_limit import within_time
+from resources.time_limit import STORAGE_SECONDS, within_seconds, within_time
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -23,6 +23,9 @@ LEAST_ROWS = 50_000
 
 REBUILT_SHARE = 8
 """An index is made anew once the rows beside it are one in so many: appends in small parts stay cheap."""
+
+SECONDS_PER_ROW = 0.001
+"""Added to the time limit of an index for each row; an index of words of a million rows takes about a minute."""
 
 INVERTED = "INVERTED"
 """Lance's name for an index of words."""
@@ -93,11 +96,15 @@ def _due(present: Any, rows: int) -> bool:
 def _build(
     dataset: "LanceDataset", fragments: Sequence[int], column: str, kind: str, settings: dict[str, Any]
 ) -> Any:
-    made = dataset.create_index_uncommitted(
-        column, kind, name=_name(column), replace=True, fragment_ids=list(fragments), **settings
-    )
-    # Without this step an inverted index lacks the files by which it is read.
-    return dataset.merge_existing_index_segments([made]) if kind == INVERTED else made
+    def make() -> Any:
+        made = dataset.create_index_uncommitted(
+            column, kind, name=_name(column), replace=True, fragment_ids=list(fragments), **settings
+        )
+        # Without this step an inverted index lacks the files by which it is read.
+        return dataset.merge_existing_index_segments([made]) if kind == INVERTED else made
+
+    seconds = STORAGE_SECONDS + SECONDS_PER_ROW * dataset.count_rows()
+    return within_seconds(seconds, f"making an index of {column}", make)
 
 
 def _segments(present: Any) -> Iterator[Any]:

@@ -1,10 +1,11 @@
 """The one door for Lance writes, and reads at a fixed version.
 
 A write is: writer lock -> drop heads that cannot be read -> rows to disk, each with its hash, keys checked -> fence ->
-Lance commit (carrying the idempotency key) -> indices -> tag -> sync of the file system -> row in the commit log, with
-the hash of every file. A version's digest is the Merkle root over its rows' keys and hashes.
+Lance commit (carrying the idempotency key, and what it was built upon) -> indices -> tag -> sync of the file system ->
+row in the commit log, with the hash of every file. A version's digest is the Merkle root over its rows' keys and hashes.
 Only the last step makes the version count. A kill before the Lance commit leaves nothing; a kill
-between the two leaves a version that the same write, run again, adopts by its idempotency key.
+between the two leaves a version that the same write, run again, adopts by its idempotency key, if what it was built
+upon is still the version acknowledged last.
 Readers open the version they were given, never "the newest".
 """
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 from resources import lance_folder
 from resources.commits import Commit, CommitLog
 from resources.errors import SultanaError
-from resources.files import disk_full_explained, exclusive_lock, sync_filesystem
+from resources.files import disk_full_explained, exclusive_lock, failing_disk_explained, sync_filesystem
 from resources.findings import Finding
 from resources.reclaimed import reclaimed
 from resources.row_hashes import ROW_HASH
@@ -90,15 +91,15 @@ class LanceTables:
         folder = self.path(record.table)
         with (
             disk_full_explained(self.root),
+            failing_disk_explained(self.root),
             exclusive_lock(self.lock(record.table), self._lock_timeout),
         ):
             known = self.commits.by_idempotency_key(record.table, provenance.idempotency_key)
             if known is not None and self._is_intact(known):
                 return _ref(known)
-            # A folder that the user removed starts anew, though the log remembers its versions.
             on_disk = lance_folder.versions_on_disk(folder)
-            pointer = self.commits.head(record.table) if on_disk else None
-            adopted = self._heal(folder, pointer.version if pointer else 0, provenance)
+            pointer = self._pointer(record.table, on_disk)
+            adopted = self._heal(folder, on_disk, pointer, provenance)
             if adopted is not None:
                 version, stored_digest = adopted
                 self._fence()
@@ -109,7 +110,7 @@ class LanceTables:
                 keys = lance_folder.read_keys(dataset, record.key)
                 lance_folder.check_unique(keys, record.key, record.table)
             dataset = make_indices(dataset, folder, record, self._fence)
-            return self._acknowledge(record, dataset, stored_digest, provenance)
+            return self._acknowledge(record, dataset, stored_digest, provenance, pointer)
 
     def read(
         self, ref: TableRef, columns: Sequence[str] | None = None, filter: str | None = None
@@ -133,7 +134,7 @@ class LanceTables:
         batches = iter(dataset.to_batches(columns=wanted, filter=filter, batch_size=batch_size))
         while True:
             with self._damage_named(ref):
-                batch = next(batches, None)
+                batch = within_time(f"reading {ref.table}", next, batches, None)
             if batch is None:
                 return
             yield batch
@@ -216,23 +217,49 @@ class LanceTables:
     def _is_intact(self, commit: Commit) -> bool:
         if self._when_reclaimed(commit.table, commit.version):
             return False
+        return self._holds(commit)
+
+    def _holds(self, commit: Commit) -> bool:
+        """Whether the version of a commit can be read and is the one that was acknowledged."""
         stored = lance_folder.readable_properties(self.path(commit.table), commit.version)
         return stored is not None and stored.get(lance_folder.DIGEST) == commit.digest
 
-    def _heal(self, folder: Path, pointed: int, provenance: Provenance) -> tuple[int, str] | None:
+    def _pointer(self, table: str, on_disk: Sequence[int]) -> Commit | None:
+        """The version acknowledged last. A folder that the user removed starts anew, though the log remembers it.
+
+        Raises SultanaError where that version is missing and older ones are not: writing on would take its number.
+        """
+        history = self.commits.history(table)
+        if not history or history[-1].version in on_disk:
+            return history[-1] if history else None
+        for commit in history:
+            if commit.version in on_disk and self._holds(commit):
+                raise self._unreadable(table, history[-1].version, "its manifest is missing")
+        return None
+
+    def _heal(
+        self, folder: Path, on_disk: Sequence[int], pointer: Commit | None, provenance: Provenance
+    ) -> tuple[int, str] | None:
         """Drop unreadable versions above the pointer; the version and digest to adopt, if any."""
         adopted = None
-        for version in lance_folder.versions_on_disk(folder):
+        for version in on_disk:
             stored = lance_folder.readable_properties(folder, version)
-            if version <= pointed:
+            if pointer is not None and version <= pointer.version:
                 if stored is None:
                     raise self._unreadable(folder.stem, version, "the file is damaged")
                 break
             if stored is None:
                 lance_folder.remove_version(folder, version)
-            elif stored.get(lance_folder.IDEMPOTENCY_KEY) == provenance.idempotency_key and adopted is None:
+            elif adopted is None and self._is_same_work(stored, pointer, provenance):
                 adopted = (version, stored[lance_folder.DIGEST])
         return adopted
+
+    @staticmethod
+    def _is_same_work(stored: Mapping[str, str], pointer: Commit | None, provenance: Provenance) -> bool:
+        """Whether a version that nobody acknowledged is what this write would make: its rows, upon the same rows."""
+        bases = {""} if pointer is None else {"", str(pointer.sequence)}
+        same_key = stored.get(lance_folder.IDEMPOTENCY_KEY) == provenance.idempotency_key
+        return same_key and stored.get(lance_folder.BASE) in bases
 
     def _commit(
         self,
@@ -262,6 +289,7 @@ class LanceTables:
                 lance_folder.RUN_ID: provenance.run_id,
                 lance_folder.ASSET_KEY: provenance.asset_key,
                 lance_folder.DIGEST: digest,
+                lance_folder.BASE: str(pointer.sequence) if base is not None and pointer else "",
                 lance_folder.COMMIT_MESSAGE: f"{mode} by {provenance.asset_key}",
             }
             if provenance.data_version is not None:
@@ -290,15 +318,26 @@ class LanceTables:
         return dataset
 
     def _acknowledge(
-        self, record: Record, dataset: "LanceDataset", digest: str, provenance: Provenance
+        self,
+        record: Record,
+        dataset: "LanceDataset",
+        digest: str,
+        provenance: Provenance,
+        pointer: Commit | None,
     ) -> TableRef:
         folder = self.path(record.table)
         stem = lance_folder.tag_stem(provenance.asset_key, digest)
         tag = lance_folder.tag_version(folder, dataset, stem)
-        sync_filesystem(folder)
-        before = self.commits.head(record.table)
-        known = {one.path: one for one in self.commits.files(before)} if before else {}
-        commit = self.commits.record(
+        try:
+            within_time(f"syncing {record.table}", sync_filesystem, folder)
+        except OSError:
+            self._drop_unsynced(folder, pointer.version if pointer else 0)
+            raise
+        known = {one.path: one for one in self.commits.files(pointer)} if pointer else {}
+        files = within_time(f"hashing {record.table}", files_of, dataset, folder, known)
+        commit = within_time(
+            f"acknowledging {record.table}",
+            self.commits.record,
             record.table,
             dataset.version,
             digest,
@@ -308,6 +347,15 @@ class LanceTables:
             provenance.run_id,
             provenance.asset_key,
             tag,
-            files_of(dataset, folder, known),
+            files,
         )
         return _ref(commit)
+
+    @staticmethod
+    def _drop_unsynced(folder: Path, pointed: int) -> None:
+        """After a failed sync, versions above the pointer are none to adopt: the system counts their pages as
+        written, whether the disk has them or not, and a second sync would say nothing."""
+        with contextlib.suppress(OSError):  # the disk is failing: what could not be synced is what is told
+            for version in lance_folder.versions_on_disk(folder):
+                if version > pointed:
+                    lance_folder.remove_version(folder, version)

@@ -1,8 +1,9 @@
 """A time limit on calls into a storage library, which can hang for ever on a failing disk."""
 
 import threading
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from resources.errors import SultanaError
 
@@ -15,30 +16,69 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class Feed(Generic[T]):
+    """What a storage library takes from us while it works; the time that we take to make it does not count."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+        self.since: float | None = time.monotonic()
+        """When the library was last given something to do; None while it waits for us."""
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            self.since = None
+            try:
+                item = next(self._items)
+            except StopIteration:
+                return
+            finally:
+                self.since = time.monotonic()
+            yield item
+
+
 def within_time(what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `call` returns or raises; SultanaError about `what` where it takes longer than STORAGE_SECONDS.
 
     The call runs in a thread of its own, which cannot be stopped: after the error it may still end. A
     write that ends so late is not acknowledged, and the next write adopts it or passes over it.
     """
+    started = time.monotonic()
+    return _waited(what, STORAGE_SECONDS, lambda: started, lambda: call(*args, **kwargs))
+
+
+def within_seconds(seconds: float, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same with a limit of one's own, for what takes longer the more there is."""
+    started = time.monotonic()
+    return _waited(what, seconds, lambda: started, lambda: call(*args, **kwargs))
+
+
+def within_time_fed(what: str, feed: Feed[Any], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same for a call that consumes `feed`: STORAGE_SECONDS from one item that it was given to the next."""
+    return _waited(what, STORAGE_SECONDS, lambda: feed.since, lambda: call(*args, **kwargs))
+
+
+def _waited(what: str, seconds: float, since: Callable[[], float | None], call: Callable[[], T]) -> T:
     outcome: dict[str, Any] = {}
 
     def run() -> None:
         try:
-            outcome["value"] = call(*args, **kwargs)
+            outcome["value"] = call()
         except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
             # What native code calls a panic is an error like others to whoever reads a damaged file.
             outcome["error"] = OSError(str(error)) if type(error).__name__ == _PANIC else error
 
     thread = threading.Thread(target=run, name=f"storage: {what}", daemon=True)
     thread.start()
-    thread.join(STORAGE_SECONDS)
-    if thread.is_alive():
-        raise SultanaError(
-            f"The storage did not answer within {STORAGE_SECONDS:,.0f} s ({what})",
-            "Check the disk or the object store, then run the same command again; nothing was acknowledged",
-            code="storage-timeout",
-        )
+    while thread.is_alive():
+        began = since()
+        left = seconds if began is None else began + seconds - time.monotonic()
+        if left <= 0:
+            raise SultanaError(
+                f"The storage did not answer within {seconds:,.0f} s ({what})",
+                "Check the disk or the object store, then run the same command again; nothing was acknowledged",
+                code="storage-timeout",
+            )
+        thread.join(left)
     if "error" in outcome:
         raise outcome["error"]
     value: T = outcome["value"]

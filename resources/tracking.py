@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from resources.addresses import DATABASES, check_address, scheme
 from resources.errors import SultanaError
-from resources.files import MANIFEST, exclusive_lock, folder_manifest, publish_folder, sha256_file
+from resources.files import (
+    MANIFEST,
+    exclusive_lock,
+    folder_manifest,
+    make_folder,
+    publish_folder,
+    sha256_file,
+    sync_filesystem,
+)
 from resources.findings import Finding
 from resources.mlflow_store import connect, create_database, create_tables, mlflow_explained, sqlite_path
 from resources.model_flavor import MODEL_META, base_folder
@@ -90,9 +98,9 @@ class Tracking:
     def client(self) -> Iterator["MlflowClient"]:
         """MLflow's client; its errors leave the block as SultanaError. For reading and for tests."""
         if not self._ready:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             if self.database is not None:
-                self.database.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.database.parent)
                 create_database(self.database, self.folder / "artifacts")
             elif self._artifacts is not None:
                 create_tables(self.uri, self._artifacts)
@@ -204,11 +212,18 @@ class Tracking:
                 client.log_batch(run_id, metrics=entries[start : start + METRICS_PER_BATCH])
             if tables:
                 log_tables(client, run_id, tables)
+        self._sync()
 
     def log_artifacts(self, run_id: str, artifacts: Mapping[str, bytes]) -> None:
         """Store files of a run: relative POSIX path -> content. One of the same path is replaced."""
         with self.client() as client:
             log_artifacts(client, run_id, artifacts)
+        self._sync()
+
+    def _sync(self) -> None:
+        """Wait until artifacts that lie here are on the disk: MLflow syncs its database and nothing else."""
+        if self._artifacts is not None:
+            sync_filesystem(self.folder)
 
     def metric_history(self, run_id: str, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
         """(step, value) of metrics of a run, by step; a metric that was not logged has none."""
