@@ -194,6 +194,9 @@ class DoctorConfig(dg.Config):
     """What is examined beside the data folder."""
 
     port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+    repair: bool = Field(
+        default=False, description="Mend what can be mended without touching anything acknowledged."
+    )
 
 
 class MaintainConfig(dg.Config):

@@ -149,10 +149,11 @@ def write_lineage_of_version(
 @dg.op
 @explained_op
 def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> None:
-    """What `sultana doctor` examines; fails where it finds a problem."""
+    """What `sultana doctor` examines and, where it is asked to, repairs; fails where a problem is left."""
     from orchestration.doctor import examine, show_examination
+    from orchestration.repairing import repair
 
-    found = examine(config.port)
+    found = repair(config.port, context.run_id) if config.repair else examine(config.port)
     tell_shown(context, found, show_examination)
     if found["problems"]:
         raise SultanaError(
