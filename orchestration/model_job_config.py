@@ -199,6 +199,15 @@ class DoctorConfig(dg.Config):
     )
 
 
+class BackupConfig(dg.Config):
+    """Where the backup is kept."""
+
+    folder: str = Field(
+        min_length=1,
+        description="Folder on the machine of the UI; each backup gets a folder of its own in it.",
+    )
+
+
 class MaintainConfig(dg.Config):
     """Which versions of tables are given up."""
 

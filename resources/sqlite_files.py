@@ -8,6 +8,8 @@ from pathlib import Path
 from resources.errors import SultanaError
 
 _BUSY_SECONDS = 60.0
+_MAGIC = b"SQLite format 3\0"
+_BESIDE = ("-wal", "-shm", "-journal")
 
 
 def write_ahead_log(database: Path) -> Path:
@@ -17,8 +19,15 @@ def write_ahead_log(database: Path) -> Path:
 
 def beside(database: Path) -> list[Path]:
     """The files that SQLite keeps beside a database, as far as they are there."""
-    names = (f"{database.name}{ending}" for ending in ("-wal", "-shm", "-journal"))
+    names = (f"{database.name}{ending}" for ending in _BESIDE)
     return [path for path in map(database.with_name, names) if path.exists()]
+
+
+def lies_beside(path: Path) -> bool:
+    """Whether SQLite keeps the file beside a database: it is no copy without it."""
+    return any(
+        path.name.endswith(one) and path.with_name(path.name.removesuffix(one)).exists() for one in _BESIDE
+    )
 
 
 def refuse_left_log(database: Path) -> None:
@@ -36,11 +45,21 @@ def refuse_left_log(database: Path) -> None:
         )
 
 
-def integrity(database: Path) -> str:
-    """What SQLite's integrity check says: `ok`, or what is wrong. The database is only read."""
+def is_database(path: Path) -> bool:
+    """Whether a file is an SQLite database. Raises FileNotFoundError where it is gone."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def integrity(database: Path, *, alone: bool = False) -> str:
+    """What SQLite's integrity check says: `ok`, or what is wrong. The database is only read.
+
+    `alone`: nobody else has it open and no log lies beside it; then nothing is made beside it either.
+    """
+    how = "immutable=1" if alone else "mode=ro"
     try:
         with contextlib.closing(
-            sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
+            sqlite3.connect(f"{database.resolve().as_uri()}?{how}", uri=True, timeout=_BUSY_SECONDS)
         ) as connection:
             return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
     except sqlite3.Error as error:
@@ -67,7 +86,6 @@ def copy_database(source: Path, target: Path) -> None:
             contextlib.closing(sqlite3.connect(target)) as written,
         ):
             read.backup(written)  # all pages in one step: one moment, whatever is written meanwhile
-            written.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
         raise SultanaError(
             f"The database {source} cannot be copied: {error}",

@@ -14,10 +14,11 @@ import dagster as dg
 import pytest
 from scene import MODEL, NUMBERS, WORDS, commits, nothing_job, publish, put, sql
 
+from assets.records import Record
 from orchestration.dead_runs import PROCESS_TAG
 from orchestration.instance import open_instance
 from resources import lance_folder
-from resources.table_refs import Provenance, Record
+from resources.table_refs import Provenance
 from resources.tables import LanceTables
 from resources.tracking import Tracking
 

@@ -121,8 +121,11 @@ def commits(data: Path) -> list[Commit]:
     return [commit for table in log.tables() for commit in log.history(table)]
 
 
-def acknowledged(data: Path) -> dict[str, str]:
-    """What must never change: the log, the files of each acknowledged version, and those of each registered one."""
+def acknowledged(data: Path, registry: bool = True) -> dict[str, str]:
+    """What must never change: the log, the files of each acknowledged version, and those of each registered one.
+
+    Without `registry` MLflow is not opened: it keeps connections to a database for as long as the process lives.
+    """
     log = LanceTables(data / "lance").commits
     found = {f"commit {one.sequence}": one.hash for one in commits(data)}
     for commit in commits(data):
@@ -130,7 +133,7 @@ def acknowledged(data: Path) -> dict[str, str]:
             path = data / "lance" / f"{commit.table}.lance" / file.path
             found[f"{commit.table}/{file.path}"] = sha256(path)
     tracking = Tracking(None, data / "mlflow")
-    for version in tracking.versions(MODEL):
+    for version in tracking.versions(MODEL) if registry else ():
         with tracking.stored(MODEL, int(version.version)) as folder:
             found |= {f"model {version.version} {name}": value for name, value in tree(folder).items()}
         found[f"tags {version.version}"] = repr(sorted(version.tags.items()))
