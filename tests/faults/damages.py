@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -34,8 +35,6 @@ class Damage:
     code: str
     seed: Seed
     repaired: bool
-    count: int = 1
-    """Findings of that code."""
 
     def __str__(self) -> str:
         return self.title.replace(" ", "-")
@@ -399,3 +398,32 @@ DAMAGES = [
     Damage("half restored", "restore-unfinished", half_restored, False),
     Damage("version of another program", "foreign-version", foreign_version, False),
 ]
+QUICK = {
+    "phantom table",
+    "unreadable head",
+    "unacknowledged append",
+    "orphan files",
+    "torn tag",
+    "dead run",
+    "half-written files",
+    "lock that is a folder",
+    "dead publication",
+    "half-made instance",
+    "flipped bit",
+    "missing file",
+    "edited commit log",
+    "lost commit log",
+    "rolled back commit log",
+    "edited model",
+    "earlier release",
+}
+"""Those of the default suite; the others are among the slow tests."""
+
+
+def chosen(repaired: bool) -> list[Any]:
+    """The damages that the doctor mends, or those that it does not, for `pytest.mark.parametrize`."""
+    return [
+        pytest.param(one, id=str(one), marks=() if one.title in QUICK else pytest.mark.slow)
+        for one in DAMAGES
+        if one.repaired == repaired
+    ]

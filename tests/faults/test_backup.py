@@ -136,6 +136,7 @@ print(sys.argv[2], "steps were not enough")
 """
 
 
+@pytest.mark.slow
 def test_a_backup_that_was_killed_is_never_taken_for_one(
     data: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from damages import DAMAGES, Damage, dead_publication, edited_log, missing_tag, orphan_files, phantom
+from damages import Damage, chosen, dead_publication, edited_log, missing_tag, orphan_files, phantom
 from scene import acknowledged, copied, nothing_job, put, tree
 from typer.testing import CliRunner
 
@@ -52,7 +52,7 @@ def test_the_whole_folder_has_nothing_to_repair(data: Path) -> None:
     assert (found["repairs"], codes(found)) == ([], []) and (acknowledged(data), tree(data)) == before
 
 
-@pytest.mark.parametrize("damage", [one for one in DAMAGES if one.repaired], ids=str)
+@pytest.mark.parametrize("damage", chosen(repaired=True))
 def test_a_damage_is_found_and_mended(data: Path, damage: Damage) -> None:
     registry = "registry" not in damage.title  # there was none yet
     before = acknowledged(data, registry)
@@ -76,7 +76,7 @@ def test_a_damage_is_found_and_mended(data: Path, damage: Damage) -> None:
     assert written.rows == 800
 
 
-@pytest.mark.parametrize("damage", [one for one in DAMAGES if not one.repaired], ids=str)
+@pytest.mark.parametrize("damage", chosen(repaired=False))
 def test_what_is_not_safe_is_named_with_a_remedy_and_left_alone(data: Path, damage: Damage) -> None:
     damage.seed(data)
     before = tree(data)
