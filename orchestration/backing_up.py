@@ -71,7 +71,7 @@ def back_up(place: Path, tracking_uri: str = "") -> dict[str, Any]:
     check_data_folder(root)
     if not (root / LOG).exists():
         raise SultanaError(
-            f"{root} holds nothing to back up", "Make something first: sultana run", code="nothing-there"
+            f"{root} holds nothing to back up", "Make something first: sultana run", code="nothing-to-back-up"
         )
     if place.is_relative_to(root) or root.is_relative_to(place):
         raise SultanaError(

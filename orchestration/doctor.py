@@ -71,7 +71,7 @@ def look(examined: Examined) -> list[Check]:
         try:
             findings.extend(check(examined))
         except SultanaError as error:  # a store that cannot be opened at all is what was found
-            findings.append(Finding(error.problem, error.remedy, code=error.code or "check-failed"))
+            findings.append(Finding(error.problem, error.remedy, code=error.code))
         checks.append(Check(name, True, tuple(findings)))
     return checks
 

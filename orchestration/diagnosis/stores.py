@@ -19,6 +19,7 @@ from resources.findings import Repair
 from resources.table_checks import LOG_BEHIND, LOG_DAMAGED, check_leftovers
 from resources.tables import LanceTables
 
+LOG_UNUSABLE = {"commit-log-unusable", "commit-log-changed"}
 LONGEST_WAIT = 10.0
 """Seconds that the doctor waits for whoever writes a table."""
 
@@ -32,7 +33,7 @@ def check_models(examined: Examined) -> Iterator[Finding]:
         try:
             setting.open(storage).fingerprint()
         except SultanaError as error:
-            yield Finding(error.problem, error.remedy, code=error.code or "model-unusable")
+            yield Finding(error.problem, error.remedy, code=error.code)
 
 
 @contextlib.contextmanager
@@ -112,7 +113,8 @@ def check_tables(examined: Examined) -> Iterator[Finding]:
         if not {LOG_DAMAGED, LOG_BEHIND} & {one.code for one in found}:
             found += check_leftovers(tables, can_drop=named is not None)
     except SultanaError as error:
-        yield Finding(error.problem, error.remedy, code=error.code or LOG_DAMAGED)
+        code = LOG_DAMAGED if error.code in LOG_UNUSABLE else error.code
+        yield Finding(error.problem, error.remedy, code=code)
         return
     for finding in found:
         yield _told(f"Table {finding.table}", finding)

@@ -13,7 +13,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from scene import MODEL, NUMBERS, WORDS, commits, nothing_job, publish, put, sql
 
 from assets.records import Record
 from orchestration.dead_runs import PROCESS_TAG
@@ -22,6 +21,7 @@ from resources import lance_folder
 from resources.table_refs import Provenance
 from resources.tables import LanceTables
 from resources.tracking import Tracking
+from tests.faults.scene import MODEL, NUMBERS, WORDS, commits, nothing_job, publish, put, sql
 
 LONG_AGO = time.time() - 7 * 86_400
 Seed = Callable[[Path], None]

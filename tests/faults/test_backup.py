@@ -12,8 +12,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from damages import edited_model, flipped_bit, missing_file
-from scene import acknowledged, commits, copied, materialized, nothing_job, put, tree
 
 from orchestration import doctor, restoring
 from orchestration.backing_up import back_up
@@ -24,11 +22,12 @@ from resources.backup_files import MANIFEST, newest_whole
 from resources.errors import SultanaError
 from resources.tables import LanceTables
 from resources.tracking import Tracking
+from tests.faults import counts
+from tests.faults.damages import edited_model, flipped_bit, missing_file
+from tests.faults.scene import acknowledged, commits, copied, materialized, nothing_job, put, tree
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-KILLS = int(os.environ.get("SULTANA_FAULT_KILLS", "3"))
-SEED = 20_261_126
+ROOT = Path(__file__).parent.parent.parent
+KILLS = counts.count("SULTANA_BACKUP_KILLS", 3)
 OF_THE_MACHINE = {"Python", "packages", "embedded models", "disk", "memory", "language model and embedder"}
 OF_THE_MACHINE |= {"port of the UI", "sandbox for generated code"}
 
@@ -61,10 +60,9 @@ def damage_of(data: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 WRITER = """
-import os, sys
-sys.path.insert(0, os.environ["HERE"])
+import os
 from pathlib import Path
-from scene import materialized, put
+from tests.faults.scene import materialized, put
 from orchestration.instance import open_instance
 from resources.tables import LanceTables
 
@@ -81,7 +79,7 @@ with open_instance(data) as instance:
 def test_a_backup_made_while_a_process_commits_is_restored_whole(
     data: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = {**os.environ, "HERE": str(HERE), "SULTANA_DATA": str(data)}
+    environment = {**os.environ, "SULTANA_DATA": str(data)}
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER], stdout=subprocess.PIPE, cwd=ROOT, env=environment, text=True
     )
@@ -143,13 +141,13 @@ def test_a_backup_that_was_killed_is_never_taken_for_one(
     first = Path(back_up(place)["backup"])
     put(LanceTables(data / "lance"), "more")
     last = _steps(place, tmp_path) - 1
-    drawn = random.Random(SEED).sample(range(last), min(KILLS - 1, last))
+    drawn = random.Random(counts.SEED).sample(range(last), min(KILLS - 1, last))
     for at in (*drawn, last):
         killed = subprocess.run(
             [sys.executable, "-c", KILLED, str(place), str(at)], cwd=ROOT, timeout=300, check=False
         )
-        assert killed.returncode == -signal.SIGKILL, f"seed {SEED}, step {at} of {last}"
-        assert newest_whole(place) == first, f"seed {SEED}, step {at} of {last}"
+        assert killed.returncode == -signal.SIGKILL, f"seed {counts.SEED}, step {at} of {last}"
+        assert newest_whole(place) == first, f"seed {counts.SEED}, step {at} of {last}"
         assert [path for path in place.iterdir() if not path.name.startswith(".")] == [first]
     new = restored(place, tmp_path / "new", monkeypatch)
     assert len(commits(new)) == 4

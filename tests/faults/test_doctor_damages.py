@@ -6,8 +6,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from damages import Damage, chosen, dead_publication, edited_log, missing_tag, orphan_files, phantom
-from scene import acknowledged, copied, nothing_job, put, tree
 from typer.testing import CliRunner
 
 from orchestration import doctor
@@ -18,6 +16,16 @@ from orchestration.repairing import repair
 from resources.commits import CommitLog
 from resources.repaired import check_repaired, repairs
 from resources.tables import LanceTables
+from tests.faults.damages import (
+    Damage,
+    chosen,
+    dead_publication,
+    edited_log,
+    missing_tag,
+    orphan_files,
+    phantom,
+)
+from tests.faults.scene import acknowledged, copied, nothing_job, put, tree
 
 PORT = 4388
 OF_THE_DATA = {
