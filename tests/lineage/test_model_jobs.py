@@ -84,6 +84,9 @@ def test_the_other_jobs(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     with pytest.raises(SultanaError, match="Either a row or a text"):
         run(instance, "trace_row")
     assert run(instance, "examine_this_machine", port=4399)["data_folder"] == os.environ["SULTANA_DATA"]
+    assert run(instance, "examine_this_machine", port=4399, repair=True)["problems"] == 0
+    made = run(instance, "back_up_data_folder", folder=str(tmp_path / "backups"))
+    assert (Path(made["backup"]) / "BACKUP.json").is_file()
 
 
 @pytest.mark.parametrize(
