@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from orchestration.commands import auditing, judging, machine, making, retracting, using
+from orchestration.commands import auditing, judging, keeping, machine, making, retracting, using
 from orchestration.commands.shared import EXIT_STATUS, PROBLEM, examples
 from orchestration.console import error as print_error
 from resources.environment import apply_safe_defaults
@@ -50,6 +50,8 @@ _COMMANDS: dict[str, tuple[tuple[Callable[..., Any], tuple[str, ...]], ...]] = {
     "This machine": (
         (machine.doctor, machine.DOCTOR_EXAMPLES),
         (machine.maintain, machine.MAINTAIN_EXAMPLES),
+        (keeping.backup, keeping.BACKUP_EXAMPLES),
+        (keeping.restore, keeping.RESTORE_EXAMPLES),
         (machine.ui, machine.UI_EXAMPLES),
     ),
 }

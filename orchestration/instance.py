@@ -13,6 +13,7 @@ import yaml
 
 from assets.partitions import offer_partitions
 from resources.addresses import check_address, scheme
+from resources.data_format import check_data_folder
 from resources.environment import apply_safe_defaults
 from resources.errors import SultanaError
 from resources.files import exclusive_lock, make_folder, publish_folder, write_atomically
@@ -63,8 +64,10 @@ def prepare_instance(data: Path) -> Path:
     home = data / "dagster"
     settings = SETTINGS + (POSTGRES_STORAGE if _wants_postgres() else "")
     make_folder(data)
+    check_data_folder(data)
     with exclusive_lock(data / ".dagster.lock", timeout=120):
         if not (home / "dagster.yaml").exists():
+            refuse_half_made(home)
             temporary = data / ".dagster.tmp"
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
@@ -78,6 +81,23 @@ def prepare_instance(data: Path) -> Path:
             _check_storage(home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def refuse_half_made(home: Path) -> None:
+    """Raises SultanaError where a Dagster instance is there without its settings: a first start renames it whole."""
+    if home.is_dir() and any(home.iterdir()):
+        raise SultanaError(
+            f"The Dagster instance in {home} has no dagster.yaml",
+            "Run `sultana doctor --repair`; or restore the folder from a backup",
+            code="instance-half-made",
+        )
+
+
+def write_settings(home: Path) -> None:
+    """The settings of a first start, where an instance has lost its own."""
+    write_atomically(
+        home / "dagster.yaml", (SETTINGS + (POSTGRES_STORAGE if _wants_postgres() else "")).encode()
+    )
 
 
 def _wants_postgres() -> bool:

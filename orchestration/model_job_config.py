@@ -194,6 +194,18 @@ class DoctorConfig(dg.Config):
     """What is examined beside the data folder."""
 
     port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+    repair: bool = Field(
+        default=False, description="Mend what can be mended without touching anything acknowledged."
+    )
+
+
+class BackupConfig(dg.Config):
+    """Where the backup is kept."""
+
+    folder: str = Field(
+        min_length=1,
+        description="Folder on the machine of the UI; each backup gets a folder of its own in it.",
+    )
 
 
 class MaintainConfig(dg.Config):

@@ -10,6 +10,7 @@ from assets.presentation import table
 from orchestration.audit_jobs import AUDIT_JOBS
 from orchestration.command_jobs import command_job, new_console, tell, tell_shown
 from orchestration.model_job_config import (
+    BackupConfig,
     CompareConfig,
     DoctorConfig,
     ExportConfig,
@@ -149,10 +150,11 @@ def write_lineage_of_version(
 @dg.op
 @explained_op
 def examine_machine(context: dg.OpExecutionContext, config: DoctorConfig) -> None:
-    """What `sultana doctor` examines; fails where it finds a problem."""
+    """What `sultana doctor` examines and, where it is asked to, repairs; fails where a problem is left."""
     from orchestration.doctor import examine, show_examination
+    from orchestration.repairing import repair
 
-    found = examine(config.port)
+    found = repair(config.port, context.run_id) if config.repair else examine(config.port)
     tell_shown(context, found, show_examination)
     if found["problems"]:
         raise SultanaError(
@@ -190,6 +192,14 @@ def maintain_versions(
     context.add_output_metadata({"freed": table(freed), "freed_bytes": found["freed_bytes"]})
 
 
+@dg.op
+def back_up_data(context: dg.OpExecutionContext, config: BackupConfig, registry: ModelRegistry) -> None:
+    """A verified copy of the data folder as it is at one moment. Restoring needs an empty one: `sultana restore`."""
+    from orchestration.backing_up import back_up, show_backup
+
+    tell_shown(context, back_up(Path(config.folder), registry.tracking_uri), show_backup)
+
+
 def _observe(context: dg.OpExecutionContext, partition: str, told: dict[str, Any]) -> None:
     """Shows where the report lies on the page of the checkpoint that it is about."""
     context.log_event(
@@ -215,6 +225,7 @@ MODEL_JOBS = [
     command_job(write_model, "export_model", "export-model"),
     command_job(write_lineage_of_version, "export_lineage_of_model", "export-lineage"),
     command_job(examine_machine, "examine_this_machine", "doctor"),
+    command_job(back_up_data, "back_up_data_folder", "backup"),
     MAINTENANCE,
     *AUDIT_JOBS,
 ]

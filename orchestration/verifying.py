@@ -23,6 +23,7 @@ from resources.findings import Finding
 from resources.model_flavor import open_base, recorded_base
 from resources.progress import track
 from resources.reclaimed import check_reclaimed
+from resources.repaired import check_repaired
 from resources.rewritten import check_rewritten
 from resources.table_refs import TableRef
 from resources.table_verification import verify_version
@@ -55,7 +56,8 @@ def verify(
     problems: list[Finding] = []
     evaluations = [one.record for one in made_for(instance, "evaluation", model)[:1]]
     log = tables.commits
-    for problem in filter(None, (log.check(), check_reclaimed(log), check_rewritten(log))):
+    chains = (log.check(), check_reclaimed(log), check_rewritten(log), check_repaired(log))
+    for problem in filter(None, chains):
         problems.append(Finding(tables.commits.path.name, problem, "Restore the commit log from a backup"))
     looked_at = list(_tables(tables, chain, evaluations, problems, say, every_row))
     lineage = None

@@ -17,8 +17,10 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from resources.chained import chained_hash, first_unchained
+from resources.data_format import FORMAT, check_format
 from resources.errors import SultanaError
 from resources.files import disk_full, disk_full_explained, exclusive_lock, make_folder, sync_path
+from resources.sqlite_files import refuse_left_log
 from resources.table_files import StoredFile, files_digest
 
 _SCHEMA = """
@@ -92,6 +94,8 @@ class CommitLog:
         with exclusive_lock(self.path.with_name(f".{self.path.name}.lock")):
             if self.path.exists():
                 return
+            refuse_left_log(self.path)
+            self._refuse_tables_without_log()
             with (
                 disk_full_explained(self.path.parent),
                 tempfile.TemporaryDirectory(prefix=f".{self.path.name}.", dir=self.path.parent) as folder,
@@ -100,10 +104,23 @@ class CommitLog:
                 with contextlib.closing(sqlite3.connect(temporary)) as connection:
                     connection.execute("PRAGMA journal_mode=WAL")
                     connection.executescript(_SCHEMA)
+                    connection.execute(f"PRAGMA user_version={FORMAT}")
                 os.chmod(temporary, 0o600)
                 sync_path(temporary)
                 temporary.rename(self.path)
                 sync_path(self.path.parent)
+
+    def _refuse_tables_without_log(self) -> None:
+        tables = sorted(
+            one.parent.parent.name for one in self.path.parent.glob("*.lance/_versions/*.manifest")
+        )
+        if tables:
+            raise SultanaError(
+                f"The commit log {self.path} is gone, and tables are there, among them {tables[0]}: none of their "
+                "versions is acknowledged without it",
+                "Restore the data folder from a backup; to start anew, move the tables away",
+                code="commit-log-gone",
+            )
 
     @contextlib.contextmanager
     def _open(self, *, write: bool) -> Iterator[sqlite3.Connection]:
@@ -119,6 +136,7 @@ class CommitLog:
             ):
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                check_format(connection, self.path.parent.parent)
                 yield connection
                 connection.execute("COMMIT")
         except sqlite3.Error as error:

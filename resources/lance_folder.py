@@ -146,6 +146,12 @@ def tag_version(folder: Path, dataset: "LanceDataset", stem: str) -> str:
     )
 
 
+def set_tag(folder: Path, dataset: "LanceDataset", name: str) -> None:
+    """Let the tag hold the opened version, whatever it held before, or torn as it was."""
+    _tag_path(folder, name).unlink(missing_ok=True)
+    within_time(f"tagging {folder.name}", dataset.tags.create, name, dataset.version)
+
+
 def remove_tags(folder: Path, versions: Collection[int]) -> None:
     """Remove every tag of these versions, durably: a clean-up may take them then."""
     for name, tagged in tags(folder).items():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from resources.environment import SAFE_DEFAULTS
 from resources.errors import SultanaError
 from resources.files import disk_full_explained, exclusive_lock, sync_path
+from resources.sqlite_files import refuse_left_log
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,6 +52,7 @@ def create_database(database: Path, artifacts: Path) -> None:
     with exclusive_lock(database.with_name(f".{database.name}.lock"), _CREATION_TIMEOUT):
         if database.exists():
             return
+        refuse_left_log(database)
         quiet_mlflow()
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

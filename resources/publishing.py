@@ -219,7 +219,9 @@ def upload_model(
             sync_filesystem(stored)
     if model.status != LoggedModelStatus.READY:
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    if not client.get_run(run.info.run_id).outputs.model_outputs:
+    # A model that was stored and removed before (`sultana doctor --repair`) stays among the outputs.
+    known = {one.model_id for one in client.get_run(run.info.run_id).outputs.model_outputs}
+    if model.model_id not in known:
         client.log_outputs(run.info.run_id, models=[LoggedModelOutput(model.model_id, 0)])
     return model
 

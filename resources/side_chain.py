@@ -41,7 +41,8 @@ class SideChain:
             sequence, previous = last or (0, "")
             for record in records:
                 sequence += 1
-                fields = (sequence, *(record[name] for name in self._own), newest[0], now, previous)
+                last_commit = newest[0] if newest else ""
+                fields = (sequence, *(record[name] for name in self._own), last_commit, now, previous)
                 previous = chained_hash(fields)
                 connection.execute(f"INSERT INTO {self._name} VALUES ({places})", (*fields, previous))
 
@@ -57,6 +58,7 @@ class SideChain:
     def problem(self) -> str | None:
         """What is wrong with the chain of records; None if nothing."""
         commits = {commit.hash for table in self._log.tables() for commit in self._log.history(table)}
+        commits.add("")  # of a record made before the first commit
         records = self.records()
         place = first_unchained([tuple(record.values()) for record in records])
         if place is None:

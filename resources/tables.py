@@ -10,7 +10,7 @@ Readers open the version they were given, never "the newest".
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -183,15 +183,15 @@ class LanceTables:
         """Whether this version was given up by `sultana maintain`: it is gone, or will be."""
         return self._when_reclaimed(ref.table, ref.version) is not None
 
-    def locked(self, table: str) -> contextlib.AbstractContextManager[None]:
-        """While this lasts, nobody else writes the table."""
-        return exclusive_lock(self.lock(table), self._lock_timeout)
+    def locked(self, table: str, wait: float | None = None) -> contextlib.AbstractContextManager[None]:
+        """While this lasts, nobody else writes the table; waits for `wait` seconds at most, or as long as a write."""
+        return exclusive_lock(self.lock(table), self._lock_timeout if wait is None else wait)
 
-    def check(self) -> list[Finding]:
-        """Look for damage without changing anything. Empty where all is well."""
+    def check(self, named: Collection[tuple[str, int, str]] | None = ()) -> list[Finding]:
+        """Look for damage without changing anything. Empty where all is well. `named` is as in `check_tables`."""
         from resources.table_checks import check_tables
 
-        return check_tables(self.root, self.commits)
+        return check_tables(self, named)
 
     def _when_reclaimed(self, table: str, version: int) -> str | None:
         gone = reclaimed(self.commits)

@@ -1,19 +1,21 @@
 """Read-only checks of MLflow's store, for `sultana doctor`."""
 
-import contextlib
 import json
-import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.errors import SultanaError
 from resources.files import MANIFEST, sha256_file
 from resources.findings import Finding
-from resources.publishing import IDEMPOTENCY_TAG, MANIFEST_TAG, different_files, stored_files
+from resources.publication_checks import check_publications
+from resources.publishing import MANIFEST_TAG, different_files, stored_files
+from resources.sqlite_files import integrity
+from resources.tracking_repairs import is_half_made, remove_half_made
 
 if TYPE_CHECKING:
     from resources.tracking import Tracking
 
+_RESTORE_DATABASE = "Restore the database from a backup"
 _RESTORE = "Restore the artifacts from a backup, or publish the checkpoint again"
 
 
@@ -40,36 +42,14 @@ def examine_version(tracking: "Tracking", name: str, version: int) -> tuple[dict
 
 def check_tracking(tracking: "Tracking") -> list[Finding]:
     """Everything wrong with the database and the published models; nothing is changed."""
-    findings = []
     if tracking.database is not None:
         if not tracking.database.exists():
-            return []
-        uri = f"{tracking.database.as_uri()}?mode=ro"
-        try:
-            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=60.0)) as connection:
-                verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
-        except sqlite3.Error as error:
-            verdict = str(error)
-        if verdict != "ok":
-            return [
-                Finding("mlflow", f"{tracking.database}: {verdict}", "Restore the database from a backup")
-            ]
+            return _missing(tracking)
+        if found := _check_database(tracking):
+            return [found]
     with tracking.client() as client:
         names = [model.name for model in client.search_registered_models(max_results=1000)]
-        experiment = client.get_experiment_by_name(tracking.experiment)
-        unfinished = (
-            client.search_runs(
-                [experiment.experiment_id],
-                filter_string=f"attributes.status = 'RUNNING' and tags.`{IDEMPOTENCY_TAG}` != ''",
-            )
-            if experiment
-            else []
-        )
-    for run in unfinished:
-        problem = f"the publication in run {run.info.run_id} did not finish"
-        findings.append(
-            Finding(run.info.run_name, problem, "Materialize the checkpoint again: it goes on from there")
-        )
+    findings = check_publications(tracking)
     for name in names:
         for version in tracking.versions(name):
             if MANIFEST_TAG not in version.tags:  # registered by somebody else
@@ -77,7 +57,7 @@ def check_tracking(tracking: "Tracking") -> list[Finding]:
             try:
                 base = tracking.verified_base(name, int(version.version))
             except SultanaError as error:
-                findings.append(Finding(name, error.problem, error.remedy))
+                findings.append(Finding(name, error.problem, error.remedy, "model-damaged"))
                 continue
             if base is not None and not Path(base).is_dir():
                 findings.append(
@@ -87,6 +67,35 @@ def check_tracking(tracking: "Tracking") -> list[Finding]:
                         "MLflow cannot load it by its name",
                         "Put the base model back (`sultana generate` or any run converts the embedded one "
                         "again), or load it with mlflow.transformers.load_model(…, base_model_path=FOLDER)",
+                        "base-model-gone",
                     )
                 )
     return findings
+
+
+def _missing(tracking: "Tracking") -> list[Finding]:
+    stored = sorted(tracking.folder.glob("artifacts/*/models/*"))
+    if not stored:
+        return []
+    problem = f"the database {tracking.database} is gone, and {len(stored)} models lie beside where it was"
+    return [Finding("mlflow", problem, _RESTORE_DATABASE, "registry-gone")]
+
+
+def _check_database(tracking: "Tracking") -> Finding | None:
+    database = tracking.database
+    assert database is not None
+    if is_half_made(database) and not any(tracking.folder.glob("artifacts/*/*")):
+        return Finding(
+            "mlflow",
+            f"{database} was not made to its end, and nothing is in it",
+            "Remove it: it is made again on first use",
+            "registry-half-made",
+            repair=remove_half_made(tracking),
+        )
+    verdict = integrity(database)
+    if verdict != "ok":
+        return Finding("mlflow", f"{database}: {verdict}", _RESTORE_DATABASE, "registry-damaged")
+    if is_half_made(database):
+        problem = f"{database} holds no model, and some lie beside it: it is not the one that they belong to"
+        return Finding("mlflow", problem, _RESTORE_DATABASE, "registry-damaged")
+    return None

@@ -9,7 +9,7 @@ from orchestration.commands.shared import PROBLEM, AsJson, TrackingUri, answer, 
 from resources.definitions import PROJECT, data_folder
 from resources.errors import SultanaError
 
-DOCTOR_EXAMPLES = ("sultana doctor", "sultana doctor --json | jq '.problems'")
+DOCTOR_EXAMPLES = ("sultana doctor", "sultana doctor --repair", "sultana doctor --json | jq '.problems'")
 MAINTAIN_EXAMPLES = (
     "sultana maintain --dry-run",
     "sultana maintain --older-than 90",
@@ -24,15 +24,24 @@ UI_EXAMPLES = (
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI on this machine.")]
 
 
-def doctor(port: Port = 3000, as_json: AsJson = False) -> None:
+def doctor(
+    port: Port = 3000,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Mend what can be mended without touching anything acknowledged."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Examine installation, machine, data folder, stores and locks; say what is wrong and how to mend it.
 
-    Changes nothing. The exit status is 1 where there is a problem; warnings leave it at 0.
+    Without --repair nothing is changed, and what it would do is told. The exit status is 1 where there is a problem;
+    warnings leave it at 0.
     """
     from orchestration.doctor import examine, show_examination
+    from orchestration.repairing import repair as mend
 
     with explained(as_json=as_json) as console:
-        found = examine(port)
+        found = mend(port) if repair else examine(port)
         if not as_json:
             show_examination(found, console)
     answer(found, as_json)

@@ -4,22 +4,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from resources.findings import Repair
+
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, and how to mend it. A warning hinders only what not everybody does."""
+    """Something that is wrong, and how to mend it. A warning hinders only what not everybody does.
+
+    `code` is a slug that names the kind of damage; with a `repair` the doctor itself can mend it.
+    """
 
     problem: str
     remedy: str
     level: Literal["problem", "warning"] = "problem"
+    code: str = ""
+    repair: Repair | None = None
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What is examined: the data folder and the port of the UI."""
+    """What is examined: the data folder and the port of the UI. `run_id` is that of the run that asks, or empty."""
 
     folder: Path
     port: int
+    run_id: str = ""
 
 
 def mebibytes(size: float) -> str:

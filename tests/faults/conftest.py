@@ -1,6 +1,8 @@
-"""What tests of faults share: the seed, which is printed, and places that tests may break."""
+"""What tests of faults share: the seed, which is printed, places that tests may break, and a whole data folder."""
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +12,20 @@ import pytest
 from tests.faults import counts
 
 MEMORY = Path("/dev/shm")
+ROOT = Path(__file__).parent.parent.parent
+MAKE = "import sys; from pathlib import Path; from tests.faults.scene import make; make(Path(sys.argv[1]))"
 
 
 def pytest_report_header() -> str:
     return f"faults: {counts.SEED_VARIABLE}={counts.SEED}"
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole data folder, made by a process that has ended: nobody has its databases open."""
+    data = tmp_path_factory.mktemp("whole") / "data"
+    subprocess.run([sys.executable, "-c", MAKE, str(data)], cwd=ROOT, check=True, timeout=300)
+    return data
 
 
 @pytest.fixture

@@ -35,10 +35,11 @@ def run(instance: dg.DagsterInstance, job: str, **config: Any) -> dict[str, Any]
 
 def test_every_command_has_its_job() -> None:
     commands = {job.tags["sultana/command"] for job in MODEL_JOBS}
-    # `run` is "Materialize", `status` is what the UI shows, and `ui` is the UI.
+    # `run` is "Materialize", `status` is what the UI shows, and `ui` is the UI; `restore` needs an empty data folder,
+    # which one with a UI over it is not.
     assert commands == {
         *("compare", "report", "promote", "rollback", "generate", "export", "export-model", "doctor"),
-        *("audit", "trace", "prove", "export-lineage", "maintain", "retract", "retractions"),
+        *("audit", "trace", "prove", "export-lineage", "maintain", "retract", "retractions", "backup"),
     }
 
 
@@ -83,6 +84,9 @@ def test_the_other_jobs(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     with pytest.raises(SultanaError, match="Either a row or a text"):
         run(instance, "trace_row")
     assert run(instance, "examine_this_machine", port=4399)["data_folder"] == os.environ["SULTANA_DATA"]
+    assert run(instance, "examine_this_machine", port=4399, repair=True)["problems"] == 0
+    made = run(instance, "back_up_data_folder", folder=str(tmp_path / "backups"))
+    assert (Path(made["backup"]) / "BACKUP.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ def test_all_is_well_here(data: Path) -> None:
     found = CliRunner().invoke(app, ["doctor", "--port", str(free_port()), "--json"])
     document = json.loads(found.stdout)
     assert found.exit_code == 0 and document["problems"] == 0, document
-    assert len(document["checks"]) == 14
+    assert len(document["checks"]) == 16
     told = CliRunner().invoke(app, ["doctor", "--port", str(free_port())])
-    assert told.stdout.count("✓") + told.stdout.count("!") == 14 and "Problems: 0" in told.stdout
+    assert told.stdout.count("✓") + told.stdout.count("!") == 16 and "Problems: 0" in told.stdout
 
 
 def test_a_broken_instance_is_a_problem_and_ends_with_1(data: Path) -> None:

@@ -1,6 +1,9 @@
 import datetime
 import os
+import random
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,13 @@ import pytest
 from assets.records import Record
 from resources import lance_folder, table_cleanup
 from resources.errors import SultanaError
+from resources.files import sha256_file
 from resources.reclaimed import reclaimed
 from resources.table_cleanup import NEWEST, YOUNG, Plan, bytes_of, no_writer, plan, remove
 from resources.table_refs import Provenance, TableRef
 from resources.tables import LanceTables
 
+ROOT = Path(__file__).parent.parent.parent
 NUMBERS = Record(
     "numbers", "id", pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("v", pa.int64())])
 )
@@ -152,6 +157,73 @@ def test_while_versions_are_removed_nobody_writes(tables: LanceTables, tmp_path:
         with pytest.raises(SultanaError, match="is held by process"):
             put(other, "b")
     put(other, "b")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_version_that_is_held_or_tagged_is_ever_touched(tables: LanceTables, seed: int) -> None:
+    draw = random.Random(seed)
+    refs = [
+        put(tables, f"k{place}", draw.choice(["overwrite", "append", "upsert"]), rows=300)
+        for place in range(8)
+    ]
+    held = {("numbers", one.version): "needed" for one in draw.sample(refs, 2)}
+    tagged = draw.sample(refs, 2)
+    for one in tagged:
+        tables.open(one).tags.create(f"mine-{one.version}", one.version)
+    before = {one: tables.read(one) for one in refs}
+    log = tables.commits
+    hashes = {
+        one.version: {file.path: file.sha256 for file in log.files(one)} for one in log.history("numbers")
+    }
+    staying = {refs[-1].version, *(version for _, version in held), *(one.version for one in tagged)}
+    removed(tables, held)
+    assert {one.version for one in refs if tables.is_reclaimed(one)} == {
+        one.version for one in refs
+    } - staying, f"seed {seed}"
+    for ref in refs:
+        if ref.version in staying:
+            assert tables.read(ref).equals(before[ref]), f"seed {seed}, version {ref.version}"
+            for path, value in hashes[ref.version].items():
+                assert sha256_file(tables.path("numbers") / path) == value, f"seed {seed}, {path}"
+    assert tables.check() == [] and put(tables, "next", "append", 10).rows == refs[-1].rows + 10
+
+
+SLOW_WRITER = """
+import sys, time
+from pathlib import Path
+import pyarrow as pa
+from assets.records import Record
+from resources.table_refs import Provenance
+from resources.tables import LanceTables
+
+schema = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("v", pa.int64())])
+def rows():
+    for part in range(20):
+        print(part, flush=True)
+        time.sleep(0.1)
+        yield pa.record_batch({"id": [f"slow-{part}-{k}" for k in range(10)], "v": range(10)}, schema=schema)
+
+LanceTables(Path(sys.argv[1])).write(
+    Record("numbers", "id", schema), rows(), mode="append", provenance=Provenance("run", "numbers", "slow")
+)
+"""
+
+
+def test_a_removal_waits_for_the_process_that_writes_and_takes_nothing_of_it(tables: LanceTables) -> None:
+    refs = [put(tables, name, rows=300) for name in "abc"]
+    writer = subprocess.Popen(
+        [sys.executable, "-c", SLOW_WRITER, str(tables.root)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert writer.stdout is not None
+    while writer.stdout.readline().strip() != "3":  # rows are on the disk, and in no version yet
+        assert writer.poll() is None
+    assert tables.head("numbers") == refs[-1]
+    assert removed(tables) > 0
+    newest = tables.head("numbers")
+    writer.communicate(timeout=60)
+    assert writer.returncode == 0 and newest is not None and newest == tables.head("numbers")
+    assert newest.rows == 500 and tables.read(newest).num_rows == 500 and tables.check() == []
+    assert all(tables.is_reclaimed(ref) for ref in refs)
 
 
 @pytest.mark.parametrize(
