@@ -22,7 +22,9 @@ from pydantic import ValidationError
 from resources.crash_report import causes, report, where, write_report
 from resources.definitions import data_folder
 from resources.errors import SultanaError
+from resources.text import escape_terminal
 
+_MOST_REASONS = 5
 INTERRUPTED = (KeyboardInterrupt, DagsterExecutionInterruptedError)
 """What Ctrl-C, and a request to end, arrive as: outside a step of Dagster and inside one."""
 
@@ -109,12 +111,16 @@ def explain(error: BaseException, folder: Path) -> SultanaError | None:
 
 def wrong_settings(error: ValidationError, where: str) -> SultanaError:
     """What is said about settings that are out of bounds or of the wrong type."""
-    reasons = "; ".join(
-        f"{'.'.join(str(part) for part in one['loc']) or 'settings'} = {one.get('input')!r}: {one['msg']}"
-        for one in error.errors()
-    )
+    found = error.errors()
+    reasons = [
+        f"{escape_terminal('.'.join(str(part) for part in one['loc']), 100) or 'settings'} = "
+        f"{escape_terminal(repr(one.get('input')), 100)}: {escape_terminal(one['msg'], 200)}"
+        for one in found[:_MOST_REASONS]
+    ]
+    if len(found) > _MOST_REASONS:
+        reasons.append(f"and {len(found) - _MOST_REASONS} more")
     return SultanaError(
-        f"Wrong setting of {where}: {reasons}",
+        f"Wrong setting of {where}: {'; '.join(reasons)}",
         "Correct it; nothing was started",
         code="configuration-invalid",
     )

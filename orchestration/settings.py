@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml
 from pydantic import ValidationError
 
 from assets.diversity.config import DiversityChecksConfig, DiversityConfig
@@ -24,6 +23,8 @@ from assets.lineage.config import LeaderboardChecksConfig, LineageConfig
 from assets.selection.config import CurriculumChecksConfig, CurriculumConfig
 from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
 from resources.errors import SultanaError
+from resources.text import escape_terminal
+from resources.yaml_text import parse_yaml
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 
@@ -67,7 +68,7 @@ def read_preset(name: str) -> dict[str, Any]:
     """A preset: `partitions` (lists of strategy and seed) and `run_config`. Raises SultanaError."""
     if name not in preset_names():
         raise SultanaError(
-            f"There is no preset '{name}'",
+            f"There is no preset '{_shown(name)}'",
             f"Choose one of: {', '.join(preset_names())}",
             code="preset-unknown",
         )
@@ -77,15 +78,30 @@ def read_preset(name: str) -> dict[str, Any]:
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """The mapping that a YAML file holds; `what` says what it is in the SultanaError about a wrong one."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        if not path.exists():
+            raise SultanaError(
+                f"The {what} {path} does not exist", "Check the path", code="settings-file-invalid"
+            )
+        if not path.is_file():
+            raise SultanaError(
+                f"The {what} {path} is no file", "Check the path", code="settings-file-invalid"
+            )
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
         raise SultanaError(
-            f"The {what} {path} does not exist", "Check the path", code="settings-file-invalid"
+            f"The {what} {path} cannot be read: {error.strerror or error}",
+            "Check the path and its permissions",
+            code="settings-file-invalid",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+    except UnicodeDecodeError as error:
         raise SultanaError(
-            f"The {what} {path} is not valid YAML ({reason})", "Correct it", code="settings-file-invalid"
+            f"The {what} {path} is not valid YAML ({error})", "Save it as UTF-8", code="settings-file-invalid"
+        ) from None
+    try:
+        found = parse_yaml(text)
+    except ValueError as error:
+        raise SultanaError(
+            f"The {what} {path} is not valid YAML ({error})", "Correct it", code="settings-file-invalid"
         ) from None
     if not isinstance(found, dict):
         raise SultanaError(
@@ -101,41 +117,65 @@ def check_configuration(run_config: Mapping[str, Any]) -> None:
     for key in run_config:
         if key not in ("ops", "resources", "execution", "loggers"):
             raise SultanaError(
-                f"The run configuration has an unknown key '{key}'",
+                f"The run configuration has an unknown key '{_shown(key)}'",
                 "Use 'ops' and 'resources'",
                 code="setting-unknown",
             )
-    for name, values in (run_config.get("ops") or {}).items():
-        _check_one(f"ops.{name}", CONFIGURATIONS.get(name), values)
-    for name, values in (run_config.get("resources") or {}).items():
+    for name, values in _mapping(run_config, "ops").items():
+        _check_one(f"ops.{_shown(name)}", CONFIGURATIONS.get(name), CONFIGURATIONS, values)
+    for name, values in _mapping(run_config, "resources").items():
         resource = type(RESOURCES[name]) if name in RESOURCES else None
-        _check_one(f"resources.{name}", resource, values)
+        _check_one(f"resources.{_shown(name)}", resource, RESOURCES, values)
 
 
-def _check_one(where: str, configuration: type[Any] | None, values: Any) -> None:
+def _shown(name: Any) -> str:
+    return escape_terminal(str(name), 80)
+
+
+def _mapping(holder: Mapping[str, Any], name: str) -> Mapping[Any, Any]:
+    found = holder.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise SultanaError(
+            f"'{name}' of the run configuration holds no mapping",
+            f"Write {name}: {{name: {{config: {{…}}}}}}",
+            code="configuration-invalid",
+        )
+    return found
+
+
+def _check_one(where: str, configuration: type[Any] | None, known: Mapping[str, Any], values: Any) -> None:
     if configuration is None:
-        known = ", ".join(sorted(CONFIGURATIONS if where.startswith("ops.") else RESOURCES))
         raise SultanaError(
             f"The run configuration names '{where}', which does not exist",
-            f"Choose from: {known}",
+            f"Choose from: {', '.join(sorted(known))}",
             code="setting-unknown",
         )
-    if not isinstance(values, Mapping) or set(values) - {"config"}:
+    given = values.get("config") if isinstance(values, Mapping) and not set(values) - {"config"} else ""
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
         raise SultanaError(
             f"'{where}' of the run configuration has no 'config'",
             f"Write {where.split('.')[1]}: {{config: {{…}}}}",
             code="configuration-invalid",
         )
-    given = values.get("config") or {}
-    unknown = set(given) - set(configuration.model_fields)
+    unknown = [_shown(one) for one in given if one not in configuration.model_fields]
     if unknown:
-        known = ", ".join(sorted(configuration.model_fields))
         raise SultanaError(
             f"'{where}' has no setting '{sorted(unknown)[0]}'",
-            f"Choose from: {known}",
+            f"Choose from: {', '.join(sorted(configuration.model_fields))}",
             code="setting-unknown",
         )
     try:
         configuration(**given)
     except ValidationError as error:
         raise wrong_settings(error, where) from None
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        # Dagster looks into values before pydantic checks them.
+        raise SultanaError(
+            f"A setting of {where} has a value of the wrong type: {escape_terminal(str(error), 200)}",
+            "Correct it; nothing was started",
+            code="configuration-invalid",
+        ) from None

@@ -11,7 +11,14 @@ import pyarrow as pa
 from assets.identity import digest
 from assets.instructions.config import InstructionsConfig, RawInstructionsConfig
 from assets.instructions.erasures import emptied
-from assets.instructions.raw import RawRow, ReadCounts, SourceSpec, read_sources, source_fingerprint
+from assets.instructions.raw import (
+    RawRow,
+    ReadCounts,
+    SourceSpec,
+    check_fingerprint,
+    read_sources,
+    source_fingerprint,
+)
 from assets.instructions.retractions import erasures_so_far, read_decisions, standing
 from assets.instructions.sort import sort_rows
 from assets.instructions.starter_files import starter_files
@@ -115,6 +122,7 @@ def raw_instructions(
                     progress.advance(len(rows))
                     yield pa.RecordBatch.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema)
                     rows = []
+            check_fingerprint(stage.settings["files"], counts)
             if rows:
                 progress.advance(len(rows))
                 yield pa.RecordBatch.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema)
@@ -148,6 +156,16 @@ def raw_instructions(
             **_private_metadata(counts),
         },
     )
+
+
+def _batches(
+    rows: Sequence[Mapping[str, Any]], schema: pa.Schema, scored: Counter[str]
+) -> Iterator[pa.RecordBatch]:
+    """The rows in batches; counts into `scored` how many have each score."""
+    for start in range(0, len(rows), BATCH_ROWS):
+        part = rows[start : start + BATCH_ROWS]
+        scored.update(score["name"] for row in part for score in row.get("scores") or ())
+        yield pa.RecordBatch.from_pylist(part, schema=schema)
 
 
 def _erasures(decisions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -243,7 +261,7 @@ def instructions(
             progress=progress,
             retractions=retracted,
         )
-    reasons = Counter(row["reason"] for row in found.dropped)
+    reasons = found.drops
     funnel = {
         "raw": raw_ref.rows,
         "kept": len(found.kept),
@@ -258,24 +276,20 @@ def instructions(
         (QUARANTINE, found.quarantined, ["file", "position", "reason", "detail", "raw_text"]),
         (DROPPED_INSTRUCTIONS, found.dropped, ["file", "position", "reason", "collides_with", "similarity"]),
     ):
-        made = pa.Table.from_pylist(rows, schema=record.schema)
-        ref = stage.write(record, made, mode="overwrite", asset=record.table)
+        scored: Counter[str] = Counter()
+        ref = stage.write(record, _batches(rows, record.schema, scored), mode="overwrite", asset=record.table)
         metadata: dict[str, Any] = {
             "dagster/row_count": ref.rows,
             "dagster/column_schema": column_schema(record.schema),
-            "preview": preview(made, shown),
+            "preview": preview(pa.Table.from_pylist(rows[:32], schema=record.schema), shown),
         }
         if record is INSTRUCTIONS:
             metadata["funnel"] = bars(funnel, title="Where the raw rows went", x="rows")
-            scored = Counter(score["name"] for row in rows for score in row["scores"] or ())
             if scored:
                 metadata["scores"] = table([{"score": name, "rows": scored[name]} for name in sorted(scored)])
         if record is QUARANTINE:
             metadata["reasons"] = table(
-                [
-                    {"reason": reason, "rows": count}
-                    for reason, count in Counter(r["reason"] for r in rows).most_common()
-                ]
+                [{"reason": reason, "rows": count} for reason, count in found.reasons.most_common()]
             )
         if record is DROPPED_INSTRUCTIONS:
             metadata["reasons"] = table(

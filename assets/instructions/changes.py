@@ -11,14 +11,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from assets.identity import digest
+from assets.instructions.addresses import check_uri, is_remote
 from assets.instructions.hub import HUB_PREFIX, hub_state
 from assets.instructions.raw import source_fingerprint
-from assets.instructions.sources import is_remote, local_files, remote_state
+from assets.instructions.remote import remote_state
+from assets.instructions.sources import Hashes, local_files
 from assets.instructions.specs import SourceSpec
 from resources.files import file_states
 
 UNVERSIONED_SECONDS = 3600
 """How often a file is read whose server tells no version of it."""
+
+
+_HASHES = Hashes()
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,13 @@ def look(specs: Sequence[SourceSpec], *, now: float | None = None) -> str:
 
 
 def content(specs: Mapping[str, Sequence[SourceSpec]] | Sequence[SourceSpec]) -> str:
-    """The digest of `source_fingerprint`, of each group of sources where there are several."""
+    """The digest of `source_fingerprint`, of each group of sources where there are several.
+
+    A process that looks again reads only files whose state has changed since.
+    """
     if isinstance(specs, Mapping):
-        return digest({name: source_fingerprint(group) for name, group in specs.items()})
-    return digest(source_fingerprint(specs))
+        return digest({name: source_fingerprint(group, _HASHES) for name, group in specs.items()})
+    return digest(source_fingerprint(specs, _HASHES))
 
 
 def judge(watch: Watch, look: Callable[[], str], content: Callable[[], str], known: str | None) -> Verdict:
@@ -88,10 +96,11 @@ def judge(watch: Watch, look: Callable[[], str], content: Callable[[], str], kno
 
 
 def _state(spec: SourceSpec, now: float) -> list[Any]:
+    check_uri(spec.uri)
     if spec.uri.startswith(HUB_PREFIX):
         return hub_state(spec.uri, revision=spec.revision, mirror=spec.hub_mirror)
     if is_remote(spec.uri):
         found = remote_state(spec.uri)
         unversioned = any(version is None for _, _, version in found)
         return [found, int(now // UNVERSIONED_SECONDS) if unversioned else None]
-    return file_states(local_files(spec.uri.removeprefix("file://")))
+    return file_states(local_files(spec.uri))

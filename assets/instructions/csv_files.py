@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from assets.instructions.json_files import bounded_lines, too_long
-from assets.instructions.rows import Limits, ParsedRow, RowProblem, problem_row
+from assets.instructions.rows import Limits, ParsedRow, RowProblem, problem_row, refuse_repeated
 from resources.errors import SultanaError
-from resources.text import escape_terminal
 
 _QUOTED = re.compile(rb'[^"]*(?:""[^"]*)*')
 
@@ -35,13 +34,7 @@ def csv_rows(stream: BinaryIO, name: str, delimiter: bytes, limits: Limits) -> I
             code="csv-header-invalid",
         )
     names = [_decoded(column, name) for column in columns]
-    twice = sorted({one for one in names if names.count(one) > 1})
-    if twice:
-        raise SultanaError(
-            f"{name} has two columns named '{escape_terminal(twice[0], 60)}'",
-            "Give every column a name of its own",
-            code="column-name-twice",
-        )
+    refuse_repeated(names, name)
     for position, offset, raw, problem in records:
         if problem is not None:
             yield problem_row(position, offset, problem[0], problem[1], raw)
@@ -61,11 +54,18 @@ def csv_rows(stream: BinaryIO, name: str, delimiter: bytes, limits: Limits) -> I
 
 def _decoded(column: bytes, name: str) -> str:
     try:
-        return column.decode("utf-8")
+        found = column.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SultanaError(
             f"The header of {name} is not UTF-8", "Save the file as UTF-8", code="encoding-not-utf8"
         ) from error
+    if "\0" in found:
+        raise SultanaError(
+            f"The header of {name} holds a NUL byte",
+            "Fetch or write the file again",
+            code="csv-header-invalid",
+        )
+    return found
 
 
 def _text_row(names: list[str], fields: list[bytes], limits: Limits) -> dict[str, Any]:

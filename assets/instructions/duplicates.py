@@ -25,8 +25,9 @@ no chains.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -77,18 +78,25 @@ def near_duplicates(
         raise ValueError("threshold is in (0, 1], shingle and permutations at least 1, seed at least 0")
     vocabulary = Vocabulary()
     keys = _band_keys(texts, shingle, threshold, permutations, seed, vocabulary)
-    candidates = np.flatnonzero((_shared(keys) >= 0).any(axis=1)).tolist()
+    candidates = np.flatnonzero(_repeated(keys)).tolist()
     literals = np.fromiter((_literals(texts[row]) for row in candidates), np.uint64, count=len(candidates))
-    buckets = _shared(mix(keys[candidates] ^ mix(literals)[:, None]))
+    keys = keys[candidates]
+    buckets = _shared(mix(keys ^ mix(literals)[:, None]))
+    del keys
     paired = np.flatnonzero((buckets >= 0).any(axis=1))
     if not len(paired):
         return []
-    lists = {row: words(texts[candidates[row]]) for row in paired.tolist()}
-    order = sorted(
-        lists, key=lambda row: (-len(lists[row]), -len(texts[candidates[row]]), ids[candidates[row]])
+    lengths = {}
+    for row in paired.tolist():
+        text = texts[candidates[row]]
+        lengths[row] = (-len(words(text)), -len(text))
+    order = sorted(lengths, key=lambda row: (lengths[row], ids[candidates[row]]))
+    rows = _Rows(
+        [ids[candidates[row]] for row in order],
+        (texts[candidates[row]] for row in order),
+        *(shingle, vocabulary),
     )
-    rows = _Rows([ids[candidates[row]] for row in order], [lists[row] for row in order], shingle, vocabulary)
-    return sorted(rows.repeated(buckets[order].tolist(), threshold), key=lambda found: found.dropped_id)
+    return sorted(rows.repeated(buckets[order], threshold), key=lambda found: found.dropped_id)
 
 
 def band_size(threshold: float, permutations: int) -> int:
@@ -134,6 +142,17 @@ def _band_keys(
     return keys
 
 
+def _repeated(keys: Hashes) -> npt.NDArray[np.bool_]:
+    """Which rows, (rows,), have a key in a column that another row has in that column."""
+    found = np.zeros(len(keys), dtype=np.bool_)
+    for column in range(keys.shape[1]):
+        order = np.argsort(keys[:, column])
+        same = keys[order[1:], column] == keys[order[:-1], column]
+        found[order[1:][same]] = True
+        found[order[:-1][same]] = True
+    return found
+
+
 def _shared(keys: Hashes) -> npt.NDArray[np.int64]:
     """Number the buckets: same shape as `keys`, -1 where no other row has that key in that column."""
     buckets = np.full(keys.shape, -1, dtype=np.int64)
@@ -152,26 +171,28 @@ def _literals(text: str) -> int:
 
 
 class _Rows:
-    """Rows that share a bucket with another, most preferred first: ids, words and shingle sets."""
+    """Rows that share a bucket with another, most preferred first: ids, hashes of words and shingle sets."""
 
     def __init__(
-        self, names: Sequence[str], lists: Sequence[Sequence[str]], shingle: int, vocabulary: Vocabulary
+        self, names: Sequence[str], texts: Iterable[str], shingle: int, vocabulary: Vocabulary
     ) -> None:
-        self.names, self.lists = names, lists
+        self.names = names
+        self.words: list[Hashes] = []
         sets: list[Hashes] = []
-        for start in range(0, len(lists), BLOCK):
-            block = [compared(found, shingle) for found in lists[start : start + BLOCK]]
-            part = shingles(block, shingle, vocabulary)
+        rest = iter(texts)
+        while lists := [words(text) for text in islice(rest, BLOCK)]:
+            self.words += [np.fromiter(map(vocabulary.__getitem__, found), np.uint64) for found in lists]
+            part = shingles([compared(found, shingle) for found in lists], shingle, vocabulary)
             sets += [np.unique(one) for one in np.split(part.hashes, part.offsets[1:-1])]
         self.sizes = np.fromiter(map(len, sets), np.int64, count=len(sets))
         self.sets = Shingles(np.concatenate(sets), np.concatenate(([0], np.cumsum(self.sizes))))
 
-    def repeated(self, buckets: Sequence[Sequence[int]], threshold: float) -> list[Duplicate]:
-        """Rows that repeat one kept before them. `buckets` names each row's, -1 for none."""
+    def repeated(self, buckets: npt.NDArray[np.int64], threshold: float) -> list[Duplicate]:
+        """Rows that repeat one kept before them. `buckets`, (rows, bands), names each row's, -1 for none."""
         kept: dict[int, list[int]] = {}
         dropped: list[Duplicate] = []
         for row, own in enumerate(buckets):
-            shared = [bucket for bucket in own if bucket >= 0]
+            shared = own[own >= 0].tolist()
             others = sorted({other for bucket in shared for other in kept.get(bucket, ())})
             found = self._repeats(row, np.array(others, dtype=np.int64), threshold)
             if found:
@@ -198,12 +219,12 @@ class _Rows:
         for place in np.argsort(-index, kind="stable"):
             if index[place] < threshold:
                 break
-            if _holds(self.lists[others[place]], self.lists[row]):
+            if _holds(self.words[others[place]], self.words[row]):
                 return Duplicate(self.names[row], self.names[others[place]], float(index[place]))
         return None
 
 
-def _holds(longer: Sequence[str], shorter: Sequence[str]) -> bool:
+def _holds(longer: Hashes, shorter: Hashes) -> bool:
     """Whether all words of `shorter` are in `longer` in the same order."""
-    rest = iter(longer)
-    return all(word in rest for word in shorter)
+    rest = iter(longer.tolist())
+    return all(word in rest for word in shorter.tolist())

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from assets.instructions.raw import read_conversations, source_files, unchanged
+from assets.instructions.raw import read_conversations, source_files
 from assets.instructions.rows import Limits, RowProblem
 from assets.instructions.shapes import Conversation
-from assets.instructions.sources import SourceFile
+from assets.instructions.sources import SourceFile, check_unchanged
 from assets.instructions.specs import SourceSpec
 from assets.instructions.validate import normalise, problem_in
 from resources.errors import SultanaError
@@ -56,19 +56,17 @@ def read_examples(
     with source_files(spec) as files:
         for file in files:
             rows = 0
-            with unchanged(spec, file):
-                for row, conversation, bad in read_conversations(spec, file, limits):
-                    rows += 1
-                    made = (
-                        bad
-                        if conversation is None
-                        else _example(spec, file, row.position, conversation, limits)
-                    )
-                    if isinstance(made, BenchmarkExample):
-                        yield made
-                    elif made is not None:
-                        problem = ExampleProblem(spec.name, file.name, row.position, made.reason, made.detail)
-                        _report(problem, on_problem)
+            for row, conversation, bad in read_conversations(spec, file, limits):
+                rows += 1
+                made = (
+                    bad if conversation is None else _example(spec, file, row.position, conversation, limits)
+                )
+                if isinstance(made, BenchmarkExample):
+                    yield made
+                elif made is not None:
+                    problem = ExampleProblem(spec.name, file.name, row.position, made.reason, made.detail)
+                    _report(problem, on_problem)
+            check_unchanged(file, spec.name)
             if rows == 0 and not spec.allow_empty:
                 raise SultanaError(
                     f"{file.name} of the benchmark '{spec.name}' has no rows",

@@ -6,6 +6,7 @@ The datasets library decides which files are the dataset's (its card may say so)
 import fnmatch
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,15 @@ from resources.errors import SultanaError
 from resources.files import file_states
 from resources.hub import hub_explained
 from resources.text import check_name, escape_terminal
+from resources.yaml_text import parse_yaml
 
 HUB_PREFIX = "hf://"
+CARDS = ("README.md", ".huggingface.yaml")
+"""The files in which a dataset says which of its files are its rows."""
+
+_CARD_BYTES = 1 << 20
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(?:/[A-Za-z0-9][A-Za-z0-9_.-]*){0,8}")
 _ADDRESS = re.compile(r"hf://datasets/([^/@]+)/([^/@]+)(?:@([^/]+))?(?:/(.+))?")
 _ONLINE = (
     "Set HF_HUB_OFFLINE=0 to fetch it, or fetch it once with 'hf download {repo} --repo-type dataset "
@@ -91,6 +98,13 @@ def _parts(uri: str, revision: str | None) -> tuple[str, str | None, str | None]
     owner, name, pinned, pattern = matched.groups()
     repo = f"{check_name(owner, 'The owner')}/{check_name(name, 'The dataset')}"
     pinned = unquote(pinned) if pinned else None
+    for one in (pinned, revision):
+        if one is not None and (not _REVISION.fullmatch(one) or ".." in one or "//" in one):
+            raise SultanaError(
+                f"'{escape_terminal(one, 80)}' is no revision of the dataset {repo}",
+                "Give a commit, a branch or a tag: letters, digits, '.', '_', '-' and '/'",
+                code="address-invalid",
+            )
     if pinned and revision and pinned != revision:
         raise SultanaError(
             f"{escape_terminal(uri, 200)} names revision '{pinned}', and its setting '{revision}'",
@@ -124,6 +138,9 @@ def _from_mirror(
         ]
         names = _matching(found, pattern, repo)
     else:
+        for name in CARDS:
+            if (folder / name).exists():
+                check_card(folder / name, repo)
         addresses = _addresses(str(folder), repo, split, subset, None, working_folder)
         names = sorted(os.path.relpath(address, folder) for address in addresses)
     for name in names:
@@ -160,6 +177,8 @@ def _from_hub(
         if pattern:
             names = _matching([one.rfilename for one in info.siblings or []], pattern, repo)
         else:
+            for card in sorted({one.rfilename for one in info.siblings or []} & set(CARDS)):
+                check_card(Path(hf_hub_download(repo, card, repo_type="dataset", revision=commit)), repo)
             prefix = f"hf://datasets/{repo}@{commit}/"
             addresses = _addresses(repo, repo, split, subset, commit, working_folder)
             names = sorted(address.removeprefix(prefix) for address in addresses)
@@ -229,17 +248,65 @@ def _addresses(
     return sorted(set(splits[wanted]))
 
 
+def check_card(path: Path, repo: str) -> None:
+    """Raise SultanaError where a dataset's card names files that are not the dataset's own.
+
+    The datasets library would fetch whatever address the card names, of this machine and its network too.
+    """
+    try:
+        named = [one for one in _texts(front_matter(path).get("configs")) if not _is_own(one)]
+    except ValueError as error:
+        raise SultanaError(
+            f"The card of the dataset {repo} cannot be read: {error}",
+            f"Name the files with a glob: hf://datasets/{repo}/data/*.parquet",
+            code="hub-dataset-unclear",
+        ) from None
+    if named:
+        raise SultanaError(
+            f"The card of the dataset {repo} names '{escape_terminal(named[0], 100)}', which is no file of its own",
+            f"Name the files with a glob: hf://datasets/{repo}/data/*.parquet",
+            code="hub-card-refused",
+        )
+
+
+def front_matter(path: Path) -> dict[str, Any]:
+    """What a card says for programs: all of a YAML file, else the part before its text. Raises ValueError."""
+    with path.open("rb") as file:
+        text = file.read(_CARD_BYTES).decode("utf-8", "replace")
+    if path.suffix != ".yaml":
+        matched = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
+        if matched is None:
+            return {}
+        text = matched.group(1)
+    found = parse_yaml(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name or pattern stays inside the dataset's folder."""
+    return (
+        "://" not in name
+        and "::" not in name
+        and not name.startswith(("/", "~"))
+        and ".." not in name.split("/")
+    )
+
+
 def _licence_of_card(card: Path) -> str | None:
     """The licence that the front matter of a dataset's card names."""
-    import yaml
-
-    text = card.read_text("utf-8", errors="replace")[:100_000]
-    matched = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-    if matched is None:
-        return None
     try:
-        front = yaml.safe_load(matched.group(1))
-    except yaml.YAMLError:
+        licence = front_matter(card).get("license")
+    except ValueError:
         return None
-    licence = front.get("license") if isinstance(front, dict) else None
     return licence if isinstance(licence, str) else None

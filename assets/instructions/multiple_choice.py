@@ -32,6 +32,11 @@ def multiple_choice(value: Mapping[str, Any]) -> tuple[list[dict[str, str]], str
         or len(labels) != len(texts)
         or not all(isinstance(one, str) for one in labels)
     ):
+        if len(texts) > len(_LETTERS):
+            raise RowProblem(
+                "wrong_type",
+                f"{len(texts):,} choices without labels, at most {len(_LETTERS)} can be lettered",
+            )
         labels = list(_LETTERS[: len(texts)])
     right = next((value[name] for name in ("answer", "answerKey") if value.get(name) is not None), None)
     if isinstance(right, int) and not isinstance(right, bool) and 0 <= right < len(texts):
@@ -42,7 +47,7 @@ def multiple_choice(value: Mapping[str, Any]) -> tuple[list[dict[str, str]], str
         place = texts.index(right)
     else:
         raise RowProblem("missing_field", f"the answer {str(right)[:40]!r} is none of the choices")
-    options = "\n".join(f"{label}. {one}" for label, one in zip(labels, texts, strict=False))
+    options = "\n".join(f"{label}. {one}" for label, one in zip(labels, texts, strict=True))
     messages = [
         {"role": "user", "content": f"{text}\n{options}"},
         {"role": "assistant", "content": f"{labels[place]}. {texts[place]}"},

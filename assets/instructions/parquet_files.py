@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assets.instructions.json_rows import check_value
-from assets.instructions.rows import Limits, ParsedRow, RowProblem, problem_row
+from assets.instructions.rows import Limits, ParsedRow, RowProblem, problem_row, refuse_repeated
 from resources.errors import SultanaError
 from resources.text import escape_terminal
 
-_BATCH_BYTES = 16 << 20
-_BATCH_ROWS = 2048
+# Few, because a dictionary lets a file of some kilobytes stand for rows of gigabytes.
+_BATCH_ROWS = 16
 
 TEXT_COLUMNS = frozenset(
     {
@@ -34,11 +34,12 @@ CHAT_COLUMNS = frozenset({"messages", "conversations", "conversation"})
 def parquet_rows(path: Path, name: str, limits: Limits) -> Iterator[ParsedRow]:
     """Rows of a Parquet file. Columns that are neither text nor numbers nor lists of them are left out.
 
-    Raises SultanaError for a damaged file, and for a column of text or turns that holds something else.
+    Raises SultanaError for a damaged file, for a column of text or turns that holds something else, and where
+    the rows are so much larger than the file that it must have been made to fill a memory.
     """
     try:
         with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-            columns = _columns(file.schema_arrow, name)
+            columns = _columns(file.schema_arrow, name, limits)
             metadata = file.metadata
             groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
             if max(groups, default=0) > limits.unpacked_bytes:
@@ -47,10 +48,15 @@ def parquet_rows(path: Path, name: str, limits: Limits) -> Iterator[ParsedRow]:
                     "Write the file with smaller row groups",
                     code="row-group-too-large",
                 )
-            each = sum(groups) // max(metadata.num_rows, 1)
-            size = max(16, min(_BATCH_ROWS, _BATCH_BYTES // max(each, 1)))
-            position = 0
-            for batch in file.iter_batches(batch_size=size, columns=columns):
+            most = max(limits.ratio * path.stat().st_size, limits.ratio_from_bytes)
+            if sum(groups) > most:
+                raise _too_large(name, limits)
+            position = unpacked = 0
+            for encoded in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+                batch = _decoded(encoded)
+                unpacked += batch.nbytes
+                if unpacked > most:
+                    raise _too_large(name, limits)
                 for value, problem in _values(batch, limits):
                     position += 1
                     if problem is None:
@@ -66,6 +72,23 @@ def parquet_rows(path: Path, name: str, limits: Limits) -> Iterator[ParsedRow]:
             "Fetch or write it again, and compare its checksum with the original's",
             code="file-damaged",
         ) from error
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows with every text spelt out, so that their size can be told."""
+    if not any(pa.types.is_dictionary(one.type) for one in batch.schema):
+        return batch
+    columns = [one.dictionary_decode() if pa.types.is_dictionary(one.type) else one for one in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _too_large(name: str, limits: Limits) -> SultanaError:
+    return SultanaError(
+        f"The rows of {name} are more than {limits.ratio} times as large as the file",
+        "So much may not come out, against files made to fill a memory or a disk; write it as JSON Lines if you "
+        "trust it",
+        code="archive-too-large",
+    )
 
 
 def _values(
@@ -99,14 +122,8 @@ def _valid_row(row: pa.RecordBatch) -> dict[str, Any] | None:
     return alone.to_pylist()[0]
 
 
-def _columns(schema: pa.Schema, name: str) -> list[str]:
-    twice = sorted({one for one in schema.names if schema.names.count(one) > 1})
-    if twice:
-        raise SultanaError(
-            f"{name} has two columns named '{escape_terminal(twice[0], 60)}'",
-            "Give every column a name of its own",
-            code="column-name-twice",
-        )
+def _columns(schema: pa.Schema, name: str, limits: Limits) -> list[str]:
+    refuse_repeated(schema.names, name)
     for field in schema:
         kind = field.type
         if pa.types.is_null(kind):
@@ -126,7 +143,7 @@ def _columns(schema: pa.Schema, name: str) -> list[str]:
                 "Convert or rename the column",
                 code="column-type-wrong",
             )
-    return [field.name for field in schema if _is_plain(field.type)]
+    return [field.name for field in schema if _is_plain(field.type, limits.depth - 1)]
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -139,11 +156,14 @@ def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def _is_plain(kind: pa.DataType, deepest: int) -> bool:
+    """Whether a row can hold such a value: text, numbers, and lists and objects of them, `deepest` levels deep."""
     if _is_list(kind):
-        return _is_plain(kind.value_type)
+        return deepest > 0 and _is_plain(kind.value_type, deepest - 1)
     if pa.types.is_struct(kind):
-        return all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
+        fields = [kind.field(place) for place in range(kind.num_fields)]
+        alone = len({one.name for one in fields}) == len(fields)
+        return deepest > 0 and alone and all(_is_plain(one.type, deepest - 1) for one in fields)
     return (
         _is_text(kind)
         or pa.types.is_integer(kind)

@@ -1,6 +1,5 @@
 """Sources in, rows of RAW_INSTRUCTIONS out: as they were found, good and bad, in the order of the files."""
 
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from assets.instructions.fields import number_of
 from assets.instructions.reader import read_rows
 from assets.instructions.rows import Limits, ParsedRow, RowProblem, escape_bytes
 from assets.instructions.shapes import Conversation, to_conversation
-from assets.instructions.sources import SourceFile, resolve, shown_uri
+from assets.instructions.sources import Hashes, SourceFile, check_unchanged, resolve, shown_uri
 from assets.instructions.specs import PRIVATE, FileCounts, ReadCounts, SourceSpec
 from assets.records import RAW_INSTRUCTIONS
 from resources.errors import SultanaError
@@ -28,6 +27,7 @@ __all__ = [
     "RawRow",
     "ReadCounts",
     "SourceSpec",
+    "check_fingerprint",
     "read_source",
     "read_sources",
     "read_sources_in_batches",
@@ -100,7 +100,7 @@ def read_sources_in_batches(
         yield pa.RecordBatch.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema)
 
 
-def source_fingerprint(specs: Sequence[SourceSpec]) -> list[dict[str, Any]]:
+def source_fingerprint(specs: Sequence[SourceSpec], hashes: Hashes | None = None) -> list[dict[str, Any]]:
     """What the rows of the sources depend on: equal fingerprints, equal rows.
 
     Each source's name, address, revision, settings, and the names and SHA-256 of its files. Files are
@@ -109,7 +109,7 @@ def source_fingerprint(specs: Sequence[SourceSpec]) -> list[dict[str, Any]]:
     _check_names(specs)
     fingerprint = []
     for spec in specs:
-        with source_files(spec) as files:
+        with source_files(spec, hashes) as files:
             settings = {
                 name: value
                 for name, value in asdict(spec).items()
@@ -128,9 +128,27 @@ def source_fingerprint(specs: Sequence[SourceSpec]) -> list[dict[str, Any]]:
     return fingerprint
 
 
+def check_fingerprint(fingerprint: Sequence[Mapping[str, Any]], counts: ReadCounts) -> None:
+    """Raise SultanaError where the files that were read are not those of `source_fingerprint`.
+
+    They are resolved twice, and what is recorded as read must be what was.
+    """
+    told = [
+        (source["name"], file["name"], file["sha256"]) for source in fingerprint for file in source["files"]
+    ]
+    read = [(one.source, one.file, one.sha256) for one in counts.files]
+    if told != read:
+        source, file, _ = sorted(set(told) ^ set(read))[0]
+        raise SultanaError(
+            f"{file} of the source '{source}' changed between being looked at and being read",
+            "Read it again when nothing writes to it any more",
+            code="source-changed",
+        )
+
+
 @contextmanager
-def source_files(spec: SourceSpec) -> Iterator[list[SourceFile]]:
-    """The files of a source; copies of remote ones are deleted afterwards."""
+def source_files(spec: SourceSpec, hashes: Hashes | None = None) -> Iterator[list[SourceFile]]:
+    """The files of a source; copies of remote ones are deleted afterwards. `hashes`: those known already."""
     with tempfile.TemporaryDirectory(prefix="sultana-source-") as folder:
         yield resolve(
             spec.uri,
@@ -139,19 +157,7 @@ def source_files(spec: SourceSpec) -> Iterator[list[SourceFile]]:
             split=spec.split,
             subset=spec.subset,
             hub_mirror=Path(spec.hub_mirror) if spec.hub_mirror else None,
-        )
-
-
-@contextmanager
-def unchanged(spec: SourceSpec, file: SourceFile) -> Iterator[None]:
-    """Raises SultanaError where a file changes meanwhile: its hash would not be that of the rows."""
-    before = _state(file.path)
-    yield
-    if _state(file.path) != before:
-        raise SultanaError(
-            f"{file.name} of the source '{spec.name}' changed while it was read",
-            "Read it again when nothing writes to it any more",
-            code="source-changed",
+            hashes=hashes,
         )
 
 
@@ -198,11 +204,6 @@ def _check_names(specs: Sequence[SourceSpec]) -> None:
         )
 
 
-def _state(path: Path) -> tuple[int, ...]:
-    state = os.stat(path)
-    return state.st_ino, state.st_size, state.st_mtime_ns
-
-
 def _read(
     spec: SourceSpec,
     limits: Limits,
@@ -219,21 +220,22 @@ def _read(
             # Copies of one file have equal hashes, and each row still needs an id of its own.
             copy = f"{spec.name}:{file.name}:" if file.sha256 in seen else ""
             seen.add(file.sha256)
-            with unchanged(spec, file):
-                try:
-                    yield from _read_file(spec, file, limits, count, on_progress, copy)
-                except SultanaError as error:
-                    if on_bad_file == "fail":
-                        raise SultanaError(
-                            f"{error.problem} (source '{spec.name}')", error.remedy, code=error.code
-                        ) from error
-                    count.rows += 1
-                    count.problems["unreadable_file"] += 1
-                    with file.path.open("rb") as stream:
-                        head = stream.read(limits.raw_text_bytes + 1)
-                    problem = RowProblem("unreadable_file", str(error))
-                    # Position 0 is no row: the file as a whole.
-                    yield _unreadable(spec, file, 0, problem, escape_bytes(head, limits.raw_text_bytes), copy)
+            try:
+                yield from _read_file(spec, file, limits, count, on_progress, copy)
+            except SultanaError as error:
+                check_unchanged(file, spec.name)
+                if on_bad_file == "fail":
+                    raise SultanaError(
+                        f"{error.problem} (source '{spec.name}')", error.remedy, code=error.code
+                    ) from error
+                count.rows += 1
+                count.problems["unreadable_file"] += 1
+                with file.path.open("rb") as stream:
+                    head = stream.read(limits.raw_text_bytes + 1)
+                problem = RowProblem("unreadable_file", str(error))
+                # Position 0 is no row: the file as a whole.
+                yield _unreadable(spec, file, 0, problem, escape_bytes(head, limits.raw_text_bytes), copy)
+            check_unchanged(file, spec.name)
             if on_progress:
                 on_progress(spec.name, file.name, count.rows)
             if count.rows == 0 and not spec.allow_empty:

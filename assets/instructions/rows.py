@@ -1,11 +1,14 @@
 """What the reader of user files hands out: a parsed row or a problem, and the limits it keeps."""
 
 import codecs
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 
+from resources.errors import SultanaError
 from resources.text import escape_terminal
 
 REASONS: dict[str, str] = {
@@ -108,6 +111,17 @@ def escape_bytes(raw: bytes, limit: int) -> str:
     decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
     # Not final where it is cut: half a character at the cut is dropped, not shown as garbage.
     return escape_terminal(decoder.decode(raw[:limit], final=len(raw) <= limit))
+
+
+def refuse_repeated(columns: Iterable[str], name: str) -> None:
+    """Raise SultanaError where a file names two columns alike: what a row holds would depend on the reader."""
+    twice = sorted(column for column, times in Counter(columns).items() if times > 1)
+    if twice:
+        raise SultanaError(
+            f"{name} has two columns named '{escape_terminal(twice[0], 60)}'",
+            "Give every column a name of its own",
+            code="column-name-twice",
+        )
 
 
 def problem_row(position: int, offset: int, reason: str, detail: str, raw: bytes) -> ParsedRow:

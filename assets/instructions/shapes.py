@@ -50,7 +50,8 @@ _ROLES = {
 }
 _TASK_FIELDS = ("task", "task_name", "category", "subject", "source")
 _LICENCE_FIELDS = ("licence", "license")
-_FINAL_ANSWER = re.compile(r"^####[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_FINAL_ANSWER = "####"
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 Message = dict[str, str]
 
@@ -124,11 +125,13 @@ def _system(value: Mapping[str, Any]) -> list[Message]:
 
 def _final_answer(response: str) -> str | None:
     """What follows the last `####` at a line's start; thousands separators of a number are left out."""
-    found = _FINAL_ANSWER.findall(response)
-    if not found:
-        return None
-    plain = found[-1].replace(",", "")
-    return plain if re.fullmatch(r"-?\d+(\.\d+)?", plain) else found[-1]
+    # No pattern with white space at both ends: a long run of spaces makes one go through it again and again.
+    for line in reversed(response.split("\n")) if _FINAL_ANSWER in response else ():
+        found = line.removeprefix(_FINAL_ANSWER).strip(" \t")
+        if line.startswith(_FINAL_ANSWER) and found and not found[0].isspace():
+            plain = found.replace(",", "")
+            return plain if _NUMBER.fullmatch(plain) else found
+    return None
 
 
 def _answer(value: Mapping[str, Any], response: str) -> str | None:

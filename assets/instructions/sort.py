@@ -5,33 +5,50 @@ Every raw row ends in exactly one place, and every one that is not kept is a rec
 into the row it names, its origin kept), `contaminated` (shares its n-grams with a benchmark example) or
 `near_duplicate`. Contamination is tested before near-duplicates, so that a copy of a test row is never the one
 that its twins are merged into.
+
+Rows wait on disk meanwhile: memory holds ids and hashes of them, not texts.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import tempfile
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
 
-from assets.identity import instruction_id
+import numpy as np
+import numpy.typing as npt
+
+from assets.identity import ID_LENGTH, instruction_id
 from assets.instructions.contamination import contaminated
 from assets.instructions.duplicates import near_duplicates
 from assets.instructions.retractions import REASON as RETRACTED
 from assets.instructions.retractions import Standing
+from assets.instructions.spill import Row, RowsOnDisk
 from assets.instructions.text import benchmark_texts, conversation_text
 from assets.instructions.validate import normalise, problem_in
+from resources.files import disk_full_explained
 from resources.private import mask_private
 from resources.progress import Progress
 from resources.text import escape_terminal
 
 RAW_TEXT_LIMIT = 200
+_ORIGIN = ("origin_id", "source", "file", "file_sha256", "position", "licence")
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """Rows of INSTRUCTIONS, QUARANTINE and DROPPED_INSTRUCTIONS, each sorted by its key."""
+    """Rows of INSTRUCTIONS, QUARANTINE and DROPPED_INSTRUCTIONS, each sorted by its key, and read from disk one by one.
 
-    kept: list[dict[str, Any]]
-    quarantined: list[dict[str, Any]]
-    dropped: list[dict[str, Any]]
+    `reasons` counts the quarantined rows by reason, `drops` the dropped ones.
+    """
+
+    kept: Sequence[Row]
+    quarantined: Sequence[Row]
+    dropped: Sequence[Row]
+    reasons: Counter[str] = field(default_factory=Counter)
+    drops: Counter[str] = field(default_factory=Counter)
 
 
 def sort_rows(
@@ -45,99 +62,197 @@ def sort_rows(
     progress: Progress,
     retractions: Standing | None = None,
 ) -> Sorted:
-    """Sorts rows of RAW_INSTRUCTIONS against benchmark `examples` (rows of BENCHMARK_SPLITS) and `retractions`."""
-    retractions = retractions or Standing()
-    quarantined: list[dict[str, Any]] = []
-    merged: dict[str, dict[str, Any]] = {}
-    dropped: list[dict[str, Any]] = []
-    for row in raw:
-        progress.advance()
-        if retraction := retractions.of_origin(row["instruction_id"], row):
-            dropped.append(_drop(row, row["instruction_id"] or "", RETRACTED, retraction[0], 1.0))
-            continue
-        if row["problem"]:
-            quarantined.append(_quarantine(row, row["problem"], row["problem_detail"], row["raw_text"]))
-            continue
-        messages = normalise(row["messages"])
-        problem = problem_in(messages)
-        if problem:
-            quarantined.append(
-                _quarantine(
-                    row,
-                    *problem,
-                    escape_terminal(mask_private(conversation_text(row["messages"])), RAW_TEXT_LIMIT),
-                )
-            )
-            continue
-        key = instruction_id(messages)
-        origin = {
-            name: row[name] for name in ("origin_id", "source", "file", "file_sha256", "position", "licence")
-        }
-        if key in merged:
-            merged[key]["origins"].append(origin)
-            merged[key]["tasks"].append(row["task"])
-            merged[key]["scores"].append(row.get("scores"))
-        else:
-            merged[key] = {
-                "instruction_id": key,
-                "messages": messages,
-                "origins": [origin],
-                "tasks": [row["task"]],
-                "scores": [row.get("scores")],
-            }
-    for row in merged.values():
-        # The first origin stands for the row; the rest were merged into it. Sorted, so that the order in
-        # which sources are read changes nothing.
-        order = sorted(range(len(row["origins"])), key=lambda place: row["origins"][place]["origin_id"])
-        row["origins"] = [row["origins"][place] for place in order]
-        labels = [row["tasks"][place] for place in order]
-        row["task"] = next((label for label in labels if label), None)
-        del row["tasks"]
-        row["scores"] = _first_scores([row["scores"][place] for place in order])
-        dropped += [
-            _drop(origin, row["instruction_id"], "exact_duplicate", row["instruction_id"], 1.0)
-            for origin in row["origins"][1:]
-        ]
+    """Sorts rows of RAW_INSTRUCTIONS against benchmark `examples` (rows of BENCHMARK_SPLITS) and `retractions`.
 
-    ids = sorted(merged)
-    texts = [conversation_text(merged[key]["messages"]) for key in ids]
-    collisions = contaminated(
-        texts,
-        ids,
-        *benchmark_texts(examples),
-        n=contamination_ngram,
-        threshold=contamination_threshold,
-    )
-    for collision in collisions:
-        row = merged.pop(collision.instruction_id)
-        dropped.append(
-            _drop(
-                row["origins"][0],
-                row["instruction_id"],
-                "contaminated",
-                collision.example_id,
-                collision.share,
-            )
+    Holds some hundred bytes a row in memory; the rows are in files of TMPDIR that go with the result. Raises
+    SultanaError where that disk is full.
+    """
+    with disk_full_explained(Path(tempfile.gettempdir())):
+        parts = _Parts()
+        for row in raw:
+            progress.advance()
+            parts.add(row, retractions or Standing())
+        groups = _Groups(parts.sound)
+        for place in range(len(groups)):
+            for origin in groups.later_origins(place):
+                parts.drop(origin, groups.ids[place], "exact_duplicate", groups.ids[place], 1.0)
+        everything = np.arange(len(groups))
+        collisions = contaminated(
+            _Texts(groups, everything),
+            groups.ids,
+            *benchmark_texts(examples),
+            n=contamination_ngram,
+            threshold=contamination_threshold,
         )
-    clean = [(text, key) for text, key in zip(texts, ids, strict=True) if key in merged]
-    for duplicate in near_duplicates(
-        [text for text, _ in clean], [key for _, key in clean], threshold=near_duplicate_threshold, seed=seed
-    ):
-        row = merged.pop(duplicate.dropped_id)
-        dropped.append(
-            _drop(
-                row["origins"][0],
-                row["instruction_id"],
-                "near_duplicate",
-                duplicate.kept_id,
-                duplicate.similarity,
+        keep = np.ones(len(groups), dtype=np.bool_)
+        for collision in collisions:
+            place = bisect_left(groups.ids, collision.instruction_id)
+            keep[place] = False
+            parts.drop(
+                groups.first_origin(place),
+                collision.instruction_id,
+                *("contaminated", collision.example_id, collision.share),
             )
-        )
+        clean = everything[keep]
+        for duplicate in near_duplicates(
+            _Texts(groups, clean),
+            [groups.ids[place] for place in clean],
+            threshold=near_duplicate_threshold,
+            seed=seed,
+        ):
+            place = bisect_left(groups.ids, duplicate.dropped_id)
+            keep[place] = False
+            parts.drop(
+                groups.first_origin(place),
+                duplicate.dropped_id,
+                *("near_duplicate", duplicate.kept_id, duplicate.similarity),
+            )
+        parts.quarantined.sort()
+        parts.dropped.sort()
     return Sorted(
-        kept=[merged[key] for key in sorted(merged)],
-        quarantined=sorted(quarantined, key=lambda row: row["origin_id"]),
-        dropped=sorted(dropped, key=lambda row: row["origin_id"]),
+        kept=_Kept(groups, everything[keep]),
+        quarantined=parts.quarantined,
+        dropped=parts.dropped,
+        reasons=parts.reasons,
+        drops=parts.drops,
     )
+
+
+class _Parts:
+    """Where raw rows go: sound ones by (instruction id, origin id), the others by origin id."""
+
+    def __init__(self) -> None:
+        self.sound = RowsOnDisk(2 * ID_LENGTH)
+        self.quarantined = RowsOnDisk(ID_LENGTH)
+        self.dropped = RowsOnDisk(ID_LENGTH)
+        self.reasons: Counter[str] = Counter()
+        self.drops: Counter[str] = Counter()
+
+    def add(self, row: Mapping[str, Any], retractions: Standing) -> None:
+        if retraction := retractions.of_origin(row["instruction_id"], row):
+            self.drop(row, row["instruction_id"] or "", RETRACTED, retraction[0], 1.0)
+            return
+        if row["problem"]:
+            self.quarantine(row, row["problem"], row["problem_detail"], row["raw_text"])
+            return
+        messages = normalise(row["messages"])
+        if problem := problem_in(messages):
+            text = escape_terminal(mask_private(conversation_text(row["messages"])), RAW_TEXT_LIMIT)
+            self.quarantine(row, *problem, text)
+            return
+        self.sound.append(
+            instruction_id(messages).ljust(ID_LENGTH) + row["origin_id"],
+            {
+                "messages": messages,
+                "origin": {name: row[name] for name in _ORIGIN},
+                "task": row["task"],
+                "scores": row.get("scores"),
+            },
+        )
+
+    def quarantine(self, row: Mapping[str, Any], reason: str, detail: str, raw_text: str) -> None:
+        self.reasons[reason] += 1
+        kept = {name: row[name] for name in ("origin_id", "source", "file", "file_sha256", "position")}
+        self.quarantined.append(
+            row["origin_id"], {**kept, "reason": reason, "detail": detail, "raw_text": raw_text}
+        )
+
+    def drop(
+        self, origin: Mapping[str, Any], row_id: str, reason: str, collides_with: str, similarity: float
+    ) -> None:
+        self.drops[reason] += 1
+        self.dropped.append(
+            origin["origin_id"],
+            {
+                "origin_id": origin["origin_id"],
+                "instruction_id": row_id,
+                "reason": reason,
+                "collides_with": collides_with,
+                "similarity": float(similarity),
+                "source": origin["source"],
+                "file": origin["file"],
+                "position": origin["position"],
+            },
+        )
+
+
+class _Groups:
+    """Sound rows of equal content, merged. The smallest origin id stands for the row, so that the order in which
+    sources are read changes nothing.
+    """
+
+    def __init__(self, sound: RowsOnDisk) -> None:
+        self._sound = sound
+        keys = sound.sort().view(f"S{ID_LENGTH}").reshape(len(sound), 2)[:, 0]
+        new = np.ones(len(sound), dtype=np.bool_)
+        new[1:] = keys[1:] != keys[:-1]
+        self._starts = np.append(np.flatnonzero(new), len(sound))
+        self.ids: list[str] = [key.decode() for key in keys[self._starts[:-1]]]
+        """The ids of the merged rows, sorted."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def messages(self, place: int) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = self._sound[int(self._starts[place])]["messages"]
+        return found
+
+    def first_origin(self, place: int) -> Mapping[str, Any]:
+        origin: Mapping[str, Any] = self._sound[int(self._starts[place])]["origin"]
+        return origin
+
+    def later_origins(self, place: int) -> Iterator[Mapping[str, Any]]:
+        for row in range(int(self._starts[place]) + 1, int(self._starts[place + 1])):
+            yield self._sound[row]["origin"]
+
+    def row(self, place: int) -> Row:
+        """The row of INSTRUCTIONS."""
+        rows = self._sound[int(self._starts[place]) : int(self._starts[place + 1])]
+        return {
+            "instruction_id": self.ids[place],
+            "messages": rows[0]["messages"],
+            "origins": [row["origin"] for row in rows],
+            "task": next((row["task"] for row in rows if row["task"]), None),
+            "scores": _first_scores([row["scores"] for row in rows]),
+        }
+
+
+class _Texts(Sequence[str]):
+    """The texts of some of the merged rows, in which contamination and duplicates are looked for."""
+
+    def __init__(self, groups: _Groups, places: npt.NDArray[np.int64]) -> None:
+        self._groups, self._places = groups, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [conversation_text(self._groups.messages(int(one))) for one in self._places[place]]
+        return conversation_text(self._groups.messages(int(self._places[place])))
+
+
+class _Kept(Sequence[Row]):
+    """Rows of INSTRUCTIONS."""
+
+    def __init__(self, groups: _Groups, places: npt.NDArray[np.int64]) -> None:
+        self._groups, self._places = groups, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | list[Row]:
+        if isinstance(place, slice):
+            return [self._groups.row(int(one)) for one in self._places[place]]
+        return self._groups.row(int(self._places[place]))
 
 
 def _first_scores(of_origins: Sequence[Sequence[Mapping[str, Any]] | None]) -> list[dict[str, Any]] | None:
@@ -147,23 +262,3 @@ def _first_scores(of_origins: Sequence[Sequence[Mapping[str, Any]] | None]) -> l
         for score in scores or ():
             found.setdefault(score["name"], score["value"])
     return [{"name": name, "value": found[name]} for name in sorted(found)] or None
-
-
-def _quarantine(row: Mapping[str, Any], reason: str, detail: str, raw_text: str) -> dict[str, Any]:
-    kept = {name: row[name] for name in ("origin_id", "source", "file", "file_sha256", "position")}
-    return {**kept, "reason": reason, "detail": detail, "raw_text": raw_text}
-
-
-def _drop(
-    origin: Mapping[str, Any], row_id: str, reason: str, collides_with: str, similarity: float
-) -> dict[str, Any]:
-    return {
-        "origin_id": origin["origin_id"],
-        "instruction_id": row_id,
-        "reason": reason,
-        "collides_with": collides_with,
-        "similarity": float(similarity),
-        "source": origin["source"],
-        "file": origin["file"],
-        "position": origin["position"],
-    }

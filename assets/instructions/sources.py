@@ -1,38 +1,39 @@
 """What a source's address stands for: files on this machine, each with its name and the hash of its bytes."""
 
 import glob
-import hashlib
 import os
-import re
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
+from assets.instructions.addresses import (
+    MAGIC,
+    NOT_ROWS,
+    check_uri,
+    fixed_parts,
+    is_remote,
+    local_path,
+    shown_name,
+    shown_uri,
+)
 from assets.instructions.hub import HUB_PREFIX, hub_files
 from assets.instructions.reader import format_of_name
-from resources.errors import SultanaError, TransientError
-from resources.files import disk_full_explained, sha256_file
-from resources.text import escape_terminal
+from assets.instructions.remote import copied
+from resources.errors import SultanaError
+from resources.files import sha256_file
 
-_BLOCK = 1 << 20
-_MAGIC = re.compile(r"[*?\[]")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"]+")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-# What file systems call the version of a file; a size alone is none.
-_VERSIONS = (
-    *("ETag", "etag", "Content-MD5", "Digest", "version_id", "generation"),
-    *("Last-Modified", "LastModified", "last_modified", "mtime", "updated"),
-)
-# What the datasets library writes beside the rows.
-_NOT_ROWS = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"})
+__all__ = ["Hashes", "SourceFile", "check_unchanged", "local_files", "resolve", "shown_uri"]
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of a source. `name` is relative to the source's folder and safe to show."""
+    """A file of a source. `name` is relative to the source's folder and safe to show.
+
+    `state` is what the system said of the file before it was hashed: see `check_unchanged`.
+    """
 
     path: Path
     name: str
@@ -40,6 +41,33 @@ class SourceFile:
     sha256: str
     revision: str | None = None
     licence: str | None = None
+    state: tuple[int, ...] = ()
+
+
+class Hashes:
+    """SHA-256 of files by what the system says of them, so that a look at ten thousand files reads the changed ones.
+
+    For looks only: what a run records is hashed by that run. A file that changed within the last two seconds is
+    not remembered, because the system's clock may not tell its next change from its last.
+    """
+
+    def __init__(self, most: int = 200_000) -> None:
+        self._most = most
+        self._known: dict[tuple[int, ...], str] = {}
+
+    def of(self, path: Path, state: tuple[int, ...]) -> str:
+        """The hash of a file whose state is `state`."""
+        if found := self._known.get(state):
+            return found
+        if len(self._known) >= self._most:
+            self._known.clear()
+        found = sha256_file(path)
+        if _state(path) == state and time.time_ns() - max(state[-2:]) > _SETTLED_NANOSECONDS:
+            self._known[state] = found
+        return found
+
+
+_SETTLED_NANOSECONDS = 2_000_000_000
 
 
 def resolve(
@@ -50,66 +78,117 @@ def resolve(
     split: str | None = None,
     subset: str | None = None,
     hub_mirror: Path | None = None,
+    hashes: Hashes | None = None,
 ) -> list[SourceFile]:
     """The files that `uri` stands for, sorted by name.
 
     A file; a folder (with all below it that a suffix recognises; hidden files are left out); a glob;
-    `hf://datasets/owner/name[@revision][/glob]`; or anything that fsspec opens, copied to `downloads`.
-    `split`, `subset` and `hub_mirror` are for `hf://`: see `hub.hub_files`. Raises SultanaError where
-    nothing is found or reached.
+    `hf://datasets/owner/name[@revision][/glob]`; or an address of `remote.SCHEMES`, copied to `downloads`.
+    `split`, `subset` and `hub_mirror` are for `hf://`: see `hub.hub_files`. `hashes`: those known already.
+    Raises SultanaError where nothing is found or reached.
     """
+    check_uri(uri)
     if uri.startswith(HUB_PREFIX):
         found = hub_files(
             uri, revision=revision, split=split, subset=subset, mirror=hub_mirror, working_folder=downloads
         )
-        return [
-            SourceFile(
-                path, _shown(name), f"{found.uri}/{name}", sha256_file(path), found.revision, found.licence
-            )
-            for name, path in found.files
-        ]
+        with _unreadable_explained(uri):
+            return [
+                _hashed(path, name, f"{found.uri}/{name}", hashes, found.revision, found.licence)
+                for name, path in found.files
+            ]
     if revision is not None:
         raise SultanaError(
-            f"{shown_uri(uri)} is given the revision '{revision}', but only hf:// addresses have revisions",
+            f"{shown_uri(uri)} is given a revision, but only hf:// addresses have revisions",
             "Leave 'revision' out",
             code="settings-conflict",
         )
     if is_remote(uri):
-        return _remote(uri, downloads)
-    uri = uri.removeprefix("file://")
-    found_files = sorted(local_files(uri))
+        return [
+            SourceFile(one.path, one.name, one.uri, one.sha256, state=_state(one.path))
+            for one in copied(uri, downloads)
+        ]
+    with _unreadable_explained(uri):
+        return [_hashed(path, name, str(path), hashes) for name, path in sorted(local_files(uri))]
+
+
+def _hashed(
+    path: Path,
+    name: str,
+    uri: str,
+    hashes: Hashes | None,
+    revision: str | None = None,
+    licence: str | None = None,
+) -> SourceFile:
+    state = _state(path)
+    sha256 = hashes.of(path, state) if hashes else sha256_file(path)
+    return SourceFile(path, shown_name(name), uri, sha256, revision, licence, state)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def check_unchanged(file: SourceFile, source: str) -> None:
+    """Raise SultanaError where a file is not what it was when it was hashed: its rows would be another's."""
     try:
-        return [SourceFile(path, _shown(name), str(path), sha256_file(path)) for name, path in found_files]
-    except OSError as error:
+        same = _state(file.path) == file.state
+    except FileNotFoundError:
+        same = False
+    if not same:
         raise SultanaError(
-            f"{error.filename or shown_uri(uri)} cannot be read: {error.strerror}",
-            "Check the file and its permissions",
+            f"{file.name} of the source '{source}' changed while it was read",
+            "Read it again when nothing writes to it any more",
+            code="source-changed",
+        )
+
+
+@contextmanager
+def _unreadable_explained(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else uri
+        raise SultanaError(
+            f"{shown_uri(named)} cannot be read: {error.strerror or error}",
+            "Check the path and its permissions",
             code="file-unreadable",
         ) from error
 
 
-def is_remote(uri: str) -> bool:
-    """Whether fsspec has to open an address: it is neither a path of this machine nor `file://`."""
-    uri = uri.removeprefix("file://")
-    return _SCHEME.match(uri) is not None or "::" in uri
-
-
-def shown_uri(uri: str) -> str:
-    """An address without user, password and query, which may hold secrets."""
-    if _SCHEME.match(uri):
-        parts = urlsplit(uri)
-        uri = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    return escape_terminal(os.fsencode(uri).decode("utf-8", "backslashreplace"), 300)
-
-
-def _shown(name: str) -> str:
-    return escape_terminal(os.fsencode(name).decode("utf-8", "backslashreplace"))
-
-
 def local_files(uri: str) -> Iterator[tuple[str, Path]]:
-    """(name, path) of each file of a path, folder or glob. Raises SultanaError where there is none."""
-    path = Path(uri).expanduser()
-    if path.is_dir():
+    """(name, path) of each file of a path, folder or glob, with `file://` before it or not.
+
+    Raises SultanaError where there is none, and where one leads out of the source's folder, is no regular file
+    or cannot be seen: a file that is left out without a word is rows that are missing without a word.
+    """
+    uri = local_path(uri)
+    with _unreadable_explained(uri):
+        yield from _found(uri)
+
+
+def _found(uri: str) -> Iterator[tuple[str, Path]]:
+    try:
+        path = Path(uri).expanduser()
+    except RuntimeError:
+        raise SultanaError(
+            f"{shown_uri(uri)} is in the home folder of nobody",
+            "Write the whole path",
+            code="source-not-found",
+        ) from None
+    state = _stat(path)
+    if any(_real(path).is_relative_to(view) for view in ("/proc", "/sys")):
+        raise SultanaError(
+            f"{shown_uri(uri)} is no file but a view on this machine",
+            "Name a file, a folder or a glob",
+            code="not-a-regular-file",
+        )
+    if not uri:
+        raise SultanaError(
+            "The source has an empty path", "Name a file, folder or glob", code="source-not-found"
+        )
+    if state is not None and stat.S_ISDIR(state.st_mode):
         found = False
         for name, one in _walk(path):
             found = True
@@ -120,150 +199,80 @@ def local_files(uri: str) -> Iterator[tuple[str, Path]]:
                 "Expected files ending in .jsonl, .json, .csv, .tsv or .parquet, also with .gz or .zst",
                 code="source-not-found",
             )
-    elif path.exists():
-        if not path.is_file():
+    elif state is not None:
+        if not stat.S_ISREG(state.st_mode):
             raise SultanaError(
                 f"{shown_uri(uri)} is not a regular file",
                 "Name a file, a folder or a glob",
                 code="not-a-regular-file",
             )
         yield path.name, path
-    elif _MAGIC.search(uri):
-        fixed = Path(*_fixed_parts(path))
-        matches = [Path(one) for one in glob.glob(str(path), recursive=True)]
-        files = [one for one in matches if one.is_file()]
-        if not files:
-            raise SultanaError(
-                f"No file matches {shown_uri(uri)}",
-                "Correct the pattern of the source",
-                code="source-not-found",
-            )
-        for one in files:
-            yield one.relative_to(fixed).as_posix() if fixed.parts else one.as_posix(), one
+    elif MAGIC.search(uri):
+        yield from _matches(path, uri)
     else:
         raise SultanaError(
             f"{shown_uri(uri)} does not exist", "Correct the path of the source", code="source-not-found"
         )
 
 
-def _fixed_parts(pattern: Path) -> list[str]:
-    """The leading parts of a glob that hold no pattern."""
-    fixed: list[str] = []
-    for part in pattern.parts[:-1]:
-        if _MAGIC.search(part):
-            break
-        fixed.append(part)
-    return fixed
+def _real(path: Path) -> Path:
+    """Where a path leads, through all links; unlike `Path.resolve` also where they lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _matches(pattern: Path, uri: str) -> Iterator[tuple[str, Path]]:
+    """The files that a glob matches; folders among the matches are passed over."""
+    root = Path(*fixed_parts(pattern))
+    matches = [Path(one) for one in glob.glob(str(pattern), recursive=True)]
+    files = [one for one in matches if not one.is_dir()]
+    if not files:
+        raise SultanaError(
+            f"No file matches {shown_uri(uri)}", "Correct the pattern of the source", code="source-not-found"
+        )
+    inside = _real(root)
+    for one in files:
+        _check_inside(one, inside)
+        yield one.relative_to(root).as_posix() if root.parts else one.as_posix(), one
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files below a folder that a suffix recognises. Raises SultanaError for a link that leads out."""
-    root = folder.resolve()
-    for parent, folders, files in os.walk(folder):
+    """The files below a folder that a suffix recognises."""
+    root = _real(folder)
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for name in sorted([*folders, *files]):
             path = Path(parent, name)
-            wanted = name in folders or (
-                not name.startswith(".") and name not in _NOT_ROWS and format_of_name(name) is not None
-            )
-            if wanted and path.is_symlink() and not path.resolve().is_relative_to(root):
-                # A downloaded folder must not make rows of whatever file it points to.
-                raise SultanaError(
-                    f"{_shown(str(path))} is a link that leads out of the source's folder",
-                    "Name the file or folder that it leads to as a source of its own, or remove the link",
-                    code="path-leads-outside",
-                )
-            if wanted and name not in folders and path.is_file():
+            if name in folders:
+                if path.is_symlink():
+                    _check_inside(path, root)
+            elif not name.startswith(".") and name not in NOT_ROWS and format_of_name(name) is not None:
+                _check_inside(path, root)
                 yield path.relative_to(folder).as_posix(), path
 
 
-def _remote(uri: str, downloads: Path) -> list[SourceFile]:
-    """The files of an fsspec address, copied."""
-    shown = shown_uri(uri)
-    with _remote_explained(uri):
-        system, path, base, paths = _remote_paths(uri)
-        files = []
-        for place, one in enumerate(paths):
-            name = (
-                one.removeprefix(base).lstrip("/") if base else urlsplit(one).path.rpartition("/")[2] or one
-            )
-            # The suffix is kept, because it tells the format.
-            target = (
-                downloads / f"{place:06d}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}{_suffixes(name)}"
-            )
-            with disk_full_explained(downloads), system.open(one, "rb") as source:
-                digest = hashlib.sha256()
-                with target.open("wb") as copy:
-                    while block := source.read(_BLOCK):
-                        digest.update(block)
-                        copy.write(block)
-            address = shown if one == path else f"{urlsplit(shown).scheme}://{one.lstrip('/')}"
-            files.append(SourceFile(target, _shown(name), address, digest.hexdigest()))
-    return files
-
-
-def remote_state(uri: str) -> list[list[Any]]:
-    """What an fsspec address says of its files without their content: name, size, and version where it is told.
-
-    The version is None where the server tells neither an entity tag nor a time. Raises SultanaError.
-    """
-    with _remote_explained(uri):
-        system, _, base, paths = _remote_paths(uri)
-        found = []
-        for one in paths:
-            told = system.info(one)
-            versions = [str(told[name]) for name in _VERSIONS if told.get(name) is not None]
-            found.append([one.removeprefix(base), told.get("size"), versions or None])
-    return found
-
-
-def _remote_paths(uri: str) -> tuple[Any, str, str, list[str]]:
-    """The file system of an fsspec address, its path there, the folder that names are relative to, the files."""
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(uri)
-    system.invalidate_cache()  # file systems live as long as the process, and remember listings
-    # In a web address `?` begins a query, and a page that lists files is not a folder.
-    if uri.startswith(("http://", "https://")):
-        base, paths = "", [path]
-    elif _MAGIC.search(path):
-        base = str(Path(*_fixed_parts(Path(path))))
-        paths = [one for one in system.glob(path) if system.isfile(one)]
-    elif system.isdir(path):
-        base = path
-        paths = [one for one in system.find(path) if format_of_name(one) and Path(one).name not in _NOT_ROWS]
-    else:
-        base, paths = "", [path]
-    if not paths:
+def _check_inside(path: Path, root: Path) -> None:
+    """Raise SultanaError for a link that leads out of `root`, and for what is neither a file nor a folder."""
+    if path.is_symlink() and not _real(path).is_relative_to(root):
+        # A downloaded folder must not make rows of whatever file it points to.
         raise SultanaError(
-            f"{shown_uri(uri)} has no file to read",
-            "Correct the address of the source",
-            code="source-not-found",
+            f"{shown_name(str(path))} is a link that leads out of the source's folder",
+            "Name the file or folder that it leads to as a source of its own, or remove the link",
+            code="path-leads-outside",
         )
-    return system, path, base, sorted(paths)
-
-
-@contextmanager
-def _remote_explained(uri: str) -> Iterator[None]:
-    import aiohttp
-
-    shown = shown_uri(uri)
-    try:
-        yield
-    except (OSError, ValueError, ImportError, RuntimeError, aiohttp.ClientError) as error:
-        reason = _ADDRESS.sub(lambda found: shown_uri(found.group()), str(error)) or type(error).__name__
-        # fsspec says "not found" of every failure over http, and has the true one as its cause.
-        told = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-        lasting = isinstance(told, FileNotFoundError | PermissionError | ValueError | ImportError)
-        status = getattr(told, "status", 400 if lasting else 503)
-        passing = status == 429 or status >= 500
-        # Not chained: the first error may spell out the secrets of the address.
-        raise (TransientError if passing else SultanaError)(
-            f"{shown} cannot be read: {escape_terminal(reason, 200)}",
-            "Check the address, the network and the credentials that fsspec needs for it",
-            code="source-unreachable",
-        ) from None
-
-
-def _suffixes(name: str) -> str:
-    return "".join(Path(name).suffixes[-2:]) if re.fullmatch(r"[\w./\- ]*", name) else Path(name).suffix
+    if not path.is_file() and not path.is_dir():
+        raise SultanaError(
+            f"{shown_name(str(path))} is not a regular file, or a link to nothing",
+            "Remove it from the source's folder, or name the files that are meant",
+            code="not-a-regular-file",
+        )

@@ -44,7 +44,7 @@ def questions(examples: int, folder: Path) -> list[Question]:
 def rows(asked: Sequence[Question], folder: Path, progress: Progress) -> list[dict[str, Any]]:
     """The rows of MIXED, or of the starter corpus, in the order of their ids."""
     parts = MIXED if shared_folder() else {STARTER: (0, None)}
-    return sorted_rows(parts, asked, folder, progress).kept
+    return list(sorted_rows(parts, asked, folder, progress).kept)
 
 
 def sorted_rows(parts: Parts, asked: Sequence[Question], folder: Path, progress: Progress) -> Sorted:

@@ -140,7 +140,7 @@ def read_pool(
         asked += reward_questions(cache.folder, starter=starter)
         with tempfile.TemporaryDirectory(prefix="sultana-experiment-") as folder:
             place = cache.folder if starter else Path(folder)
-            kept = sorted_rows(POOLS[name], asked, place, progress).kept
+            kept = list(sorted_rows(POOLS[name], asked, place, progress).kept)
         return [
             {
                 "row_id": row["instruction_id"],

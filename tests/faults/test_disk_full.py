@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orchestration.failures import explain
 
 from assets.records import Record
-from orchestration.failures import explain
 from resources.commits import CommitLog
 from resources.files import folder_manifest, publish_folder, write_atomically
 from resources.table_files import StoredFile

@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from assets.identity import digest
+from assets.instructions import sources
 from assets.instructions.changes import UNVERSIONED_SECONDS, content, look
 from assets.instructions.raw import SourceSpec, source_fingerprint
 from resources.errors import SultanaError
+from resources.files import sha256_file
 from tests.orchestration.servers import http_server
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -66,7 +69,8 @@ def test_the_hub_is_not_asked_offline() -> None:
     assert asked == []
 
 
-def test_a_server_that_tells_no_version_is_read_once_an_hour() -> None:
+def test_a_server_that_tells_no_version_is_read_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SULTANA_ALLOWED_NETWORKS", "127.0.0.0/8")
     with http_server(lambda _: (200, ROW)) as asked:
         specs = [SourceSpec("remote", f"{asked.address}/rows.jsonl")]
         start = look(specs, now=0.0)
@@ -92,3 +96,30 @@ def test_other_settings_of_a_source_are_another_look(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(ROW)
     assert look([SourceSpec("mine", str(file))]) != look([SourceSpec("mine", str(file), licence="MIT")])
+
+
+@pytest.mark.parametrize("number", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_of_many_files_only_the_changed_ones_are_read(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in range(number):
+        (tmp_path / f"{one}.jsonl").write_bytes(ROW)
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr(sources, "sha256_file", counted)
+    monkeypatch.setattr(sources, "_SETTLED_NANOSECONDS", 0)
+    specs = [SourceSpec("many", str(tmp_path))]
+    begun = time.thread_time()
+    before = look(specs)
+    assert time.thread_time() - begun < 1 and not read
+    first = content(specs)
+    assert len(read) == number
+    read.clear()
+    assert content(specs) == first and read == []
+    (tmp_path / "7.jsonl").write_bytes(ROW * 2)
+    assert look(specs) != before and content(specs) != first
+    assert [one.name for one in read] == ["7.jsonl"]

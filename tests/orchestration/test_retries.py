@@ -20,6 +20,7 @@ ROW = b'{"instruction": "Say yes.", "input": "", "output": "yes"}\n'
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """A real instance, and waits that a test can bear."""
     monkeypatch.setenv("SULTANA_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SULTANA_ALLOWED_NETWORKS", "127.0.0.0/8")
     monkeypatch.setattr("assets.retries.FIRST_WAIT_SECONDS", 0.01)
     with open_instance(tmp_path / "data") as made:
         yield made
