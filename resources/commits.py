@@ -8,17 +8,15 @@ hash of the row before it, so that an edited, removed or inserted row shows.
 
 import contextlib
 import datetime
-import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from resources.chained import chained_hash, first_unchained
 from resources.errors import SultanaError
-from resources.files import disk_full, disk_full_explained, exclusive_lock, make_folder, sync_path
+from resources.files import disk_full, disk_full_explained, exclusive_lock, made_aside, make_folder
 from resources.table_files import StoredFile, files_digest
 
 _SCHEMA = """
@@ -93,17 +91,11 @@ class CommitLog:
             if self.path.exists():
                 return
             with (
-                disk_full_explained(self.path.parent),
-                tempfile.TemporaryDirectory(prefix=f".{self.path.name}.", dir=self.path.parent) as folder,
+                made_aside(self.path) as temporary,
+                contextlib.closing(sqlite3.connect(temporary)) as connection,
             ):
-                temporary = Path(folder) / self.path.name
-                with contextlib.closing(sqlite3.connect(temporary)) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")
-                    connection.executescript(_SCHEMA)
-                os.chmod(temporary, 0o600)
-                sync_path(temporary)
-                temporary.rename(self.path)
-                sync_path(self.path.parent)
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.executescript(_SCHEMA)
 
     @contextlib.contextmanager
     def _open(self, *, write: bool) -> Iterator[sqlite3.Connection]:
