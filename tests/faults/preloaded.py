@@ -10,6 +10,7 @@ import orchestration.run
 import resources.publishing  # noqa: F401
 import resources.tables  # noqa: F401
 import resources.tracking  # noqa: F401
+import tests.faults.model_work  # noqa: F401
 import tests.faults.table_work  # noqa: F401
 from resources.environment import apply_safe_defaults
 
