@@ -69,7 +69,7 @@ def failing_disk_explained(folder: Path) -> Iterator[None]:
         raise SultanaError(
             f"The disk that holds {folder} failed: {error}; nothing was acknowledged",
             "Look at the system's log, and move the folder to a sound disk before you run it again",
-            code="disk-failing",
+            code="machine-fault",
         ) from error
 
 

@@ -1,7 +1,6 @@
 """R12: first starts that are killed, and eight at once: MLflow's database, the Dagster instance, the commit log."""
 
 import random
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from orchestration.instance import open_instance
 from resources.commits import CommitLog
 from resources.tracking import Tracking
 from tests.faults import warm
-from tests.faults.counts import SEED, count
+from tests.faults.counts import SEED, count, tell
 
 AT_ONCE = 8
 
@@ -76,7 +75,7 @@ def kill_starts(name: str, folder: Path, kills: int, seed: int) -> None:
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, kill {number} after {delay:.3f} s: {error}") from None
         assert left_over(place) == []
-    print(f"{name}: {killed} of {kills} first starts killed, none is bricked (seed {seed})", file=sys.stderr)
+    tell(f"{name}: {killed} of {kills} first starts killed, none is bricked (seed {seed})")
 
 
 @pytest.mark.parametrize("name", ["Dagster", "commit log"])

@@ -1,7 +1,6 @@
 """R3: power cuts. What was acknowledged is there, the store opens itself, and the next commit works."""
 
 import random
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from resources import tables as tables_module
 from resources.commits import CommitLog
 from resources.tracking import Tracking
 from tests.faults import model_work, power, table_work, warm
-from tests.faults.counts import SEED, count
+from tests.faults.counts import SEED, count, tell
 
 CUTS = "SULTANA_FAULT_CUTS"
 CUTS_OF_ONE_DISK = 15
@@ -50,7 +49,7 @@ def cut(
             process.kill()
             process.join()
             told = len(journal.read_bytes().splitlines())
-            print(f"seed {seed}: cuts up to {one + 1}, {told} lines acknowledged", file=sys.stderr)
+            tell(f"seed {seed}: cuts up to {one + 1}, {told} lines acknowledged")
     return wrong
 
 
@@ -116,7 +115,9 @@ def test_many_power_cuts_lose_no_acknowledged_commit(quick_disk: Path) -> None:
 
 @pytest.mark.slow
 def test_no_power_cut_loses_a_published_model(quick_disk: Path) -> None:
-    assert cut(quick_disk, count(CUTS, 40) // 5, SEED, model_work.go_on, model_work.compare, longest=6.0) == []
+    assert (
+        cut(quick_disk, count(CUTS, 40) // 5, SEED, model_work.go_on, model_work.compare, longest=6.0) == []
+    )
 
 
 @pytest.mark.slow

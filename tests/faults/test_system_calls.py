@@ -2,14 +2,13 @@
 
 import random
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.faults import model_work, system_calls, table_work, warm
-from tests.faults.counts import SEED, count
+from tests.faults.counts import SEED, count, tell
 
 POINTS = "SULTANA_FAULT_SYSTEM_CALLS"
 """How many system calls of each way of writing are drawn; 0 for all of them."""
@@ -71,7 +70,7 @@ def kill_at_each(
         killed += system_calls.killed_at(call, work, place)
         if wrong := warm.call(compare, place):
             raise AssertionError(f"{name}, killed at {call[0]} number {call[1]}: {wrong}")
-    print(f"{name}: killed at {killed} of {len(every)} system calls, 0 broken", file=sys.stderr)
+    tell(f"{name}: killed at {killed} of {len(every)} system calls, 0 broken")
     assert killed > len(drawn) // 2
 
 

@@ -1,6 +1,5 @@
-"""R8: eight processes write one table at once: no row is lost, no key is there twice, and no conflict reaches anybody."""
+"""R8: eight processes write one table at once: no row is lost, no key is there twice, no conflict is told."""
 
-import sys
 import time
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from resources.tables import LanceTables
 from tests.faults import table_work, warm
-from tests.faults.counts import count
+from tests.faults.counts import count, tell
 
 WRITERS = 8
 SHARED = 20
@@ -32,7 +31,7 @@ def write(root: Path, writer: int, turns: int, begin: float) -> int:
         try:
             table_work.do(LanceTables(root), work_of(writer, turn))
         except Exception as error:  # noqa: BLE001 - each is one that reaches the user
-            print(f"writer {writer}, turn {turn}: {error!r}", file=sys.stderr)
+            tell(f"writer {writer}, turn {turn}: {error!r}")
             failures += 1
         if writer == 0 and turn % 10 == 9:
             table_work.do(LanceTables(root), table_work.Work(-turn, "", "append", {}))
@@ -62,7 +61,7 @@ def write_at_once(root: Path, turns: int) -> None:
     failures = [warm.result(*one, seconds=60.0 + turns * 10.0) for one in writers]
     assert failures == [0] * WRITERS
     assert warm.call(compare, root, turns) == []
-    print(f"{WRITERS} writers of {turns} writes: 0 lost, 0 doubled, 0 refused", file=sys.stderr)
+    tell(f"{WRITERS} writers of {turns} writes: 0 lost, 0 doubled, 0 refused")
 
 
 def test_eight_writers_at_once(quick_disk: Path) -> None:
