@@ -85,3 +85,10 @@ def killed_at(call: tuple[str, int], function: Callable[..., Any], *arguments: A
     name, ordinal = call
     options = ["-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={ordinal}", "-o", os.devnull]
     return not traced(options, function, *arguments)
+
+
+def failing_at(call: tuple[str, int], function: Callable[..., Any], *arguments: Any) -> None:
+    """Let this system call of the work answer that the disk failed. Raises AssertionError where the work does not end."""
+    name, ordinal = call
+    options = ["-e", f"trace={name}", "-e", f"inject={name}:error=EIO:when={ordinal}", "-o", os.devnull]
+    assert traced(options, function, *arguments), f"the work died, and {call} only failed"

@@ -1,5 +1,6 @@
 """R2: a kill at every mutating system call of each way of writing: afterwards the state is the old or the new one."""
 
+import contextlib
 import random
 import shutil
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from resources import time_limit
+from resources.errors import SultanaError
 from tests.faults import model_work, system_calls, table_work, warm
 from tests.faults.counts import SEED, count, tell
 
@@ -43,7 +46,7 @@ def write(root: Path, number: int) -> None:
 
 def compare(root: Path) -> list[str]:
     done, begun = table_work.Journal(root.with_suffix(".journal")).read()
-    return table_work.compare(root, SEED, done, begun) or table_work.write_each(root, 10**6)
+    return table_work.compare(root, SEED, done, begun, torn=True) or table_work.write_each(root, 10**6)
 
 
 def kill_at_each(
@@ -84,6 +87,15 @@ class Write:
         write(root, self.number)
 
 
+class WriteOrRefuse(Write):
+    """The same; a SultanaError is as good an end, and no call may take long."""
+
+    def __call__(self, root: Path) -> None:
+        time_limit.STORAGE_SECONDS = 20.0
+        with contextlib.suppress(SultanaError):
+            super().__call__(root)
+
+
 def publish(root: Path) -> None:
     told = model_work.Told(root.with_suffix(".told"))
     number = len(told.read(1 << 20))
@@ -93,6 +105,26 @@ def publish(root: Path) -> None:
 
 def compare_models(root: Path) -> list[str]:
     return model_work.compare(root, root.with_suffix(".told"), 1 << 20, SEED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["upsert", "indexed append"])
+def test_a_disk_that_fails_at_a_system_call_of_a_write(kept_on_failure: Path, way: str) -> None:
+    """Not at `write`: threads wake each other by it, and none of them waits for an answer."""
+    system_calls.needs_strace()
+    number, store = work_of(way), kept_on_failure / "now" / "store"
+    store.parent.mkdir()
+    warm.call(prepare, store, number)
+    shutil.copytree(store.parent, kept_on_failure / "old")
+    every = system_calls.calls_of(kept_on_failure / "log", Write(number), store)
+    every = [call for call in every if call[0] != "write"]
+    points = count(POINTS, 8) or len(every)
+    for call in random.Random(f"{SEED}:{way}").sample(every, min(points, len(every))):
+        shutil.rmtree(store.parent)
+        shutil.copytree(kept_on_failure / "old", store.parent)
+        system_calls.failing_at(call, WriteOrRefuse(number), store)
+        if wrong := warm.call(compare, store):
+            raise AssertionError(f"{way}, {call[0]} number {call[1]} failed: {wrong}")
 
 
 @pytest.mark.slow
