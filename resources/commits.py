@@ -8,10 +8,8 @@ hash of the row before it, so that an edited, removed or inserted row shows.
 
 import contextlib
 import datetime
-import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 from resources.chained import chained_hash, first_unchained
 from resources.data_format import FORMAT, check_format
 from resources.errors import SultanaError
-from resources.files import disk_full, disk_full_explained, exclusive_lock, make_folder, sync_path
+from resources.files import disk_full, disk_full_explained, exclusive_lock, made_aside, make_folder
 from resources.sqlite_files import refuse_left_log
 from resources.table_files import StoredFile, files_digest
 
@@ -97,18 +95,12 @@ class CommitLog:
             refuse_left_log(self.path)
             self._refuse_tables_without_log()
             with (
-                disk_full_explained(self.path.parent),
-                tempfile.TemporaryDirectory(prefix=f".{self.path.name}.", dir=self.path.parent) as folder,
+                made_aside(self.path) as temporary,
+                contextlib.closing(sqlite3.connect(temporary)) as connection,
             ):
-                temporary = Path(folder) / self.path.name
-                with contextlib.closing(sqlite3.connect(temporary)) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")
-                    connection.executescript(_SCHEMA)
-                    connection.execute(f"PRAGMA user_version={FORMAT}")
-                os.chmod(temporary, 0o600)
-                sync_path(temporary)
-                temporary.rename(self.path)
-                sync_path(self.path.parent)
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.executescript(_SCHEMA)
+                connection.execute(f"PRAGMA user_version={FORMAT}")
 
     def _refuse_tables_without_log(self) -> None:
         tables = sorted(

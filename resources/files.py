@@ -11,6 +11,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 import time
@@ -68,7 +69,7 @@ def failing_disk_explained(folder: Path) -> Iterator[None]:
         raise SultanaError(
             f"The disk that holds {folder} failed: {error}; nothing was acknowledged",
             "Look at the system's log, and move the folder to a sound disk before you run it again",
-            code="disk-failing",
+            code="machine-fault",
         ) from error
 
 
@@ -146,6 +147,27 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
         sync_path(path.parent)
+
+
+@contextlib.contextmanager
+def made_aside(path: Path) -> Iterator[Path]:
+    """Where to make the file `path`: beside it, and put into its place, private and on the disk, when the block ends.
+
+    Only for use under a lock: what earlier makers left that were killed is removed. Raises SultanaError where the
+    disk is full.
+    """
+    folder = path.with_name(f".{path.name}.partial")
+    with disk_full_explained(path.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder / path.name
+            os.chmod(folder / path.name, 0o600)
+            sync_path(folder / path.name)
+            (folder / path.name).rename(path)
+            sync_path(path.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish_folder(temporary: Path, final: Path) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import sqlite3
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from resources.environment import SAFE_DEFAULTS
 from resources.errors import SultanaError
-from resources.files import disk_full_explained, exclusive_lock, sync_path
+from resources.files import disk_full_explained, exclusive_lock, made_aside
 from resources.sqlite_files import refuse_left_log
 
 if TYPE_CHECKING:
@@ -57,18 +56,10 @@ def create_database(database: Path, artifacts: Path) -> None:
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         quiet_mlflow()  # importing MLflow sets its own log level
-        with (
-            disk_full_explained(database.parent),
-            tempfile.TemporaryDirectory(prefix=f".{database.name}.", dir=database.parent) as folder,
-        ):
-            temporary = Path(folder) / database.name
+        with made_aside(database) as temporary:
             SqlAlchemyStore(f"{_SQLITE}{temporary}", str(artifacts)).engine.dispose()
             with contextlib.closing(sqlite3.connect(temporary)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-            os.chmod(temporary, 0o600)
-            sync_path(temporary)
-            temporary.rename(database)
-            sync_path(database.parent)
 
 
 def create_tables(uri: str, artifacts: Path) -> None:

@@ -2,7 +2,7 @@
 
 A write is: writer lock -> drop heads that cannot be read -> rows to disk, each with its hash, keys checked -> fence ->
 Lance commit (carrying the idempotency key, and what it was built upon) -> indices -> tag -> sync of the file system ->
-row in the commit log, with the hash of every file. A version's digest is the Merkle root over its rows' keys and hashes.
+row in the commit log, with the hash of every file. A version's digest is the Merkle root over its keys and row hashes.
 Only the last step makes the version count. A kill before the Lance commit leaves nothing; a kill
 between the two leaves a version that the same write, run again, adopts by its idempotency key, if what it was built
 upon is still the version acknowledged last.

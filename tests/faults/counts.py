@@ -1,6 +1,7 @@
 """How many faults are put in, and the seed that they are drawn from."""
 
 import os
+import sys
 
 SEED_VARIABLE = "SULTANA_FAULT_SEED"
 SEED = int(os.environ.get(SEED_VARIABLE) or 8)
@@ -10,3 +11,8 @@ SEED = int(os.environ.get(SEED_VARIABLE) or 8)
 def count(name: str, default: int) -> int:
     """The number of faults of one kind: as the environment variable `name` says, else the default."""
     return int(os.environ.get(name) or default)
+
+
+def tell(sentence: str) -> None:
+    """What was done and with what seed: pytest shows it of a test that fails, and of all with -s."""
+    sys.stderr.write(f"{sentence}\n")

@@ -2,14 +2,15 @@
 
 import lance.fragment  # noqa: F401
 import matplotlib.figure  # noqa: F401
-import mlflow.data  # noqa: F401
+import mlflow.data
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
-import orchestration.console  # noqa: F401
+import orchestration.console
 import orchestration.run
-import resources.publishing  # noqa: F401
-import resources.tables  # noqa: F401
+import resources.publishing
+import resources.tables
 import resources.tracking  # noqa: F401
+import tests.faults.model_work
 import tests.faults.table_work  # noqa: F401
 from resources.environment import apply_safe_defaults
 

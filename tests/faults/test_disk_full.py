@@ -3,7 +3,6 @@
 The state before is intact, what is said names the disk and a remedy, and the same work succeeds once there is room.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from resources.table_files import StoredFile
 from resources.tables import LanceTables
 from resources.tracking import Tracking
 from tests.faults import pipeline, table_work, warm
-from tests.faults.counts import SEED
+from tests.faults.counts import SEED, tell
 from tests.faults.disks import filled, free_bytes, small_disk
 
 SHARES = (0.0, 0.02, 0.1, 0.25, 0.4, 0.6, 0.8, 0.95)
@@ -150,7 +149,7 @@ def attempt(name: str, folder: Path, number: int) -> tuple[str, str] | None:
     """What is said where the work fails, as the command line says it: the problem and the remedy."""
     try:
         WAYS[name].work(folder, number, *WAYS[name].arguments)
-    except Exception as error:  # noqa: BLE001 - as the command line does
+    except Exception as error:
         told = explain(error, folder)
         if told is None:
             raise
@@ -209,11 +208,9 @@ def is_intact(old: Any, now: Any) -> bool:
 
 def fill_in_a_process(name: str, place: Path) -> None:
     with small_disk(place, WAYS[name].mebibytes):
-        if name == "Dagster":
-            failures = fill(name, place, warm.call)
-        else:
-            failures = warm.call(fill, name, place)
-    print(f"{name}: {failures} of {len(SHARES)} failed, nothing lost", file=sys.stderr)
+        apart = name == "Dagster"
+        failures = fill(name, place, warm.call) if apart else warm.call(fill, name, place)
+    tell(f"{name}: {failures} of {len(SHARES)} failed, nothing lost")
     assert failures >= 3
 
 

@@ -5,7 +5,6 @@ source; the next run ends the work.
 """
 
 import random
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from resources import lance_folder
 from resources.definitions import Storage
 from tests.faults import pipeline, warm
-from tests.faults.counts import SEED, count
+from tests.faults.counts import SEED, count, tell
 
 KILLS_OF_ONE_TURN = 4
 TURNS_OF_ONE_PLACE = 4
@@ -38,7 +37,7 @@ def kill_runs(folder: Path, kills: int, seed: int) -> None:
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, after kill {killed} of {kills}: {error}") from None
         turn += 1
-    print(f"seed {seed}: {killed} kills of the pipeline, 0 differences", file=sys.stderr)
+    tell(f"seed {seed}: {killed} kills of the pipeline, 0 differences")
 
 
 def ended(place: pipeline.Place, seed: int, turn: int) -> float:

@@ -1,10 +1,6 @@
 """R3: power cuts. What was acknowledged is there, the store opens itself, and the next commit works."""
 
-import json
-import os
 import random
-import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,26 +11,11 @@ from orchestration.instance import open_instance
 from resources import tables as tables_module
 from resources.commits import CommitLog
 from resources.tracking import Tracking
-from tests.faults import power, table_work, warm
-from tests.faults.counts import SEED, count
+from tests.faults import model_work, power, table_work, warm
+from tests.faults.counts import SEED, count, tell
 
 CUTS = "SULTANA_FAULT_CUTS"
 CUTS_OF_ONE_DISK = 15
-
-
-class Told:
-    """Numbers of what was acknowledged, written where no power is cut."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def add(self, number: int) -> None:
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(handle, json.dumps(number).encode() + b"\n")
-        os.close(handle)
-
-    def read(self, most: int) -> list[int]:
-        return [json.loads(line) for line in self.path.read_bytes()[:most].splitlines()]
 
 
 def cut(
@@ -68,7 +49,7 @@ def cut(
             process.kill()
             process.join()
             told = len(journal.read_bytes().splitlines())
-            print(f"seed {seed}: cuts up to {one + 1}, {told} lines acknowledged", file=sys.stderr)
+            tell(f"seed {seed}: cuts up to {one + 1}, {told} lines acknowledged")
     return wrong
 
 
@@ -96,55 +77,8 @@ def compare_tables(root: Path, journal: Path, most: int, seed: int) -> list[str]
         return [repr(error)]
 
 
-def publish(root: Path, journal: Path, seed: int) -> None:
-    told = Told(journal)
-    for number in range(1000):
-        _publish(root, seed, number)
-        told.add(number)
-
-
-def _publish(root: Path, seed: int, number: int) -> None:
-    files = root.parent / f"files-{number}"
-    files.mkdir(exist_ok=True)
-    content = random.Random(f"{seed}:{number}")
-    for name in ("a", "b"):
-        (files / name).write_bytes(content.randbytes(100_000))
-    Tracking(None, root).publish(
-        name="m",
-        idempotency_key=str(number),
-        files=files,
-        parameters={"number": number},
-        step_metrics=[{"step": 0, "loss": 1.0}],
-        inputs=[],
-        tags={"number": str(number)},
-        aliases=["newest"],
-        artifacts={"page.html": b"page" * 1000},
-    )
-    shutil.rmtree(files)
-
-
-def compare_models(root: Path, journal: Path, most: int, seed: int) -> list[str]:
-    numbers = Told(journal).read(most)
-    tracking = Tracking(None, root)
-    wrong = [one.problem for one in tracking.check() if "did not finish" not in one.problem]
-    versions = {int(one.tags["number"]): one for one in tracking.versions("m")}
-    for number in numbers:
-        if number not in versions:
-            wrong.append(f"the model published as {number} is gone")
-        elif tracking.read_artifact(str(versions[number].run_id), "page.html") != b"page" * 1000:
-            wrong.append(f"the artifact of the model published as {number} is torn")
-    if numbers and not wrong:
-        tracking.verify("m", tracking.aliases("m")["newest"])
-    following = numbers[-1] + 1 if numbers else 0
-    _publish(root, seed, following)
-    tracking.verify("m", tracking.aliases("m")["newest"])
-    if len(tracking.versions("m")) != len(numbers) + 1:
-        wrong.append(f"{len(tracking.versions('m'))} versions after {len(numbers) + 1} publications")
-    return wrong
-
-
 def start_up(root: Path, journal: Path, seed: int) -> None:
-    told = Told(journal)
+    told = model_work.Told(journal)
     for number in range(1000):
         _start_up(root / str(number))
         told.add(number)
@@ -158,7 +92,7 @@ def _start_up(folder: Path) -> None:
 
 
 def compare_starts(root: Path, journal: Path, most: int, seed: int) -> list[str]:
-    numbers = Told(journal).read(most)
+    numbers = model_work.Told(journal).read(most)
     wrong = []
     for number in [*numbers[-2:], len(numbers)]:
         folder = root / str(number)
@@ -181,7 +115,9 @@ def test_many_power_cuts_lose_no_acknowledged_commit(quick_disk: Path) -> None:
 
 @pytest.mark.slow
 def test_no_power_cut_loses_a_published_model(quick_disk: Path) -> None:
-    assert cut(quick_disk, count(CUTS, 40) // 5, SEED, publish, compare_models, longest=6.0) == []
+    assert (
+        cut(quick_disk, count(CUTS, 40) // 5, SEED, model_work.go_on, model_work.compare, longest=6.0) == []
+    )
 
 
 @pytest.mark.slow

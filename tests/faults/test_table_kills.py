@@ -1,7 +1,6 @@
 """R1: `kill -9` at random instants of writes by the one door, and a comparison with the model after each."""
 
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from resources import lance_folder
 from resources.tables import LanceTables
 from tests.faults import table_work, warm
-from tests.faults.counts import SEED, count
+from tests.faults.counts import SEED, count, tell
 
 KILLS_OF_ONE_STORE = 15
 WRITES = 10_000
@@ -35,7 +34,7 @@ def kill_writes(place: Path, kills: int, seed: int) -> None:
         assert warm.call(table_work.compare, root.with_suffix(""), number, done, begun) == []
         acknowledged += len(done)
     assert killed == kills
-    print(f"seed {seed}: {killed} kills, {acknowledged} acknowledged writes, all there", file=sys.stderr)
+    tell(f"seed {seed}: {killed} kills, {acknowledged} acknowledged writes, all there")
 
 
 def test_no_kill_loses_or_doubles_a_row(kept_on_failure: Path) -> None:

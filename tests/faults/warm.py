@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.faults.preloaded"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.faults.preloaded"])
 PATIENCE = 120.0
 """Longest that anything here may take, in seconds."""
 
@@ -26,8 +26,8 @@ def _answer(connection: Connection, function: Callable[..., Any], arguments: tup
 
 def start(function: Callable[..., Any], *arguments: Any) -> tuple[ForkServerProcess, Connection]:
     """A process that calls `function`, and the connection that says what it returned or raised."""
-    mine, its = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_answer, args=(its, function, arguments))
+    mine, its = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_answer, args=(its, function, arguments))
     process.start()
     its.close()
     return process, mine
@@ -71,8 +71,8 @@ def kill_after(delay: float, function: Callable[..., Any], *arguments: Any) -> s
 
     "killed", or "ended" where it was done before. Raises AssertionError where it raised something.
     """
-    mine, its = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(target=_announced, args=(its, function, arguments))
+    mine, its = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_announced, args=(its, function, arguments))
     process.start()
     its.close()
     try:

@@ -39,8 +39,8 @@ def test_four_first_starts_at_once_and_in_silence(tmp_path: Path) -> None:
 
 def test_a_kill_during_the_first_start_leaves_nothing_half_made(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from resources import mlflow_store\n"
-        "mlflow_store.sync_path = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, sys; from pathlib import Path; from resources import files, mlflow_store\n"
+        "files.sync_path = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
         "mlflow_store.create_database(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     database = tmp_path / "mlflow.db"
