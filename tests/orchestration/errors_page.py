@@ -71,9 +71,9 @@ def _code(call: ast.Call, constants: dict[str, str]) -> str | None:
 
 def _calls(tree: ast.AST, names: set[str]) -> Iterator[ast.Call]:
     for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and not isinstance(call.func, ast.Call | ast.Attribute):
-            if _names(call.func) & names:
-                yield call
+        is_named = isinstance(call, ast.Call) and not isinstance(call.func, ast.Call | ast.Attribute)
+        if is_named and _names(call.func) & names:
+            yield call
 
 
 def _makers(tree: ast.Module) -> dict[str, tuple[ast.FunctionDef, ast.Call]]:
