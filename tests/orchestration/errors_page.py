@@ -42,13 +42,13 @@ def _names(node: ast.expr) -> set[str]:
 
 
 def _text(node: ast.expr | None, constants: dict[str, str]) -> str:
-    """The words of an expression, with `VALUE` for what is only known when it runs."""
+    """The words of an expression, with `VALUE` for what is known only as it runs."""
     match node:
         case ast.Constant(value=str(text)):
             return text
         case ast.JoinedStr(values=parts):
             return "".join(_text(part, constants) for part in parts)
-        case ast.Name(id=name) if name in constants:
+        case ast.Name(id=name) | ast.FormattedValue(value=ast.Name(id=name)) if name in constants:
             return constants[name]
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return _text(left, constants) + _text(right, constants)
@@ -57,14 +57,33 @@ def _text(node: ast.expr | None, constants: dict[str, str]) -> str:
     return VALUE
 
 
-def _code(call: ast.Call) -> str | None:
+def _code(call: ast.Call, constants: dict[str, str]) -> str | None:
     for keyword in call.keywords:
         match keyword:
             case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
                 return code
+            case ast.keyword(arg="code", value=ast.Name(id=name)) if name in constants:
+                return constants[name]
             case ast.keyword(arg="code", value=ast.Attribute(attr="code")) | ast.keyword(arg=None):
                 return PASSED_ON
     return None
+
+
+def _calls(tree: ast.AST, names: set[str]) -> Iterator[ast.Call]:
+    for call in ast.walk(tree):
+        is_named = isinstance(call, ast.Call) and not isinstance(call.func, ast.Call | ast.Attribute)
+        if is_named and _names(call.func) & names:
+            yield call
+
+
+def _makers(tree: ast.Module) -> dict[str, tuple[ast.FunctionDef, ast.Call]]:
+    """Functions of a file that make an error with a code that they are given, and how they make it."""
+    found = {}
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and any(one.arg == "code" for one in function.args.args):
+            for call in _calls(function, ERRORS):
+                found[function.name] = (function, call)
+    return found
 
 
 def _in_file(path: Path) -> Iterator[Said]:
@@ -77,13 +96,22 @@ def _in_file(path: Path) -> Iterator[Said]:
         and isinstance(one.value, ast.Constant)
         and isinstance(one.value.value, str)
     }
-    for call in ast.walk(tree):
-        if not isinstance(call, ast.Call) or isinstance(call.func, ast.Call | ast.Attribute):
-            continue
-        if not _names(call.func) & ERRORS:
-            continue
-        problem, remedy, *_ = [_text(one, constants) for one in call.args] + [VALUE, VALUE]
-        yield Said(f"{path.relative_to(PROJECT)}:{call.lineno}", _code(call), problem, remedy)
+    makers = _makers(tree)
+    made_elsewhere = {id(call) for _, call in makers.values()}
+
+    def said(call: ast.Call, known: dict[str, str], line: int) -> Said:
+        problem, remedy, *_ = [_text(one, known) for one in call.args] + [VALUE, VALUE]
+        return Said(f"{path.relative_to(PROJECT)}:{line}", _code(call, known), problem, remedy)
+
+    for call in _calls(tree, ERRORS):
+        if id(call) not in made_elsewhere:
+            yield said(call, constants, call.lineno)
+    for call in _calls(tree, set(makers)):
+        function, making = makers[next(iter(_names(call.func)))]
+        given = dict(zip((one.arg for one in function.args.args), call.args, strict=False))
+        given |= {one.arg: one.value for one in call.keywords if one.arg}
+        known = {name: _text(value, constants) for name, value in given.items()}
+        yield said(making, constants | known, call.lineno)
 
 
 def errors() -> list[Said]:
