@@ -261,8 +261,8 @@ class LanguageModel:
         """Raise SultanaError unless the files are those whose `hashes_digest` another process has told."""
         if self.hashes_digest() != digest:
             raise SultanaError(
-                f"The files of the model {self.name} are others than those that the training was started with",
-                "Start it again, and leave the files alone while it runs",
+                f"The files of the model {self.name} are others than they were a moment ago",
+                "Leave a model's files alone while it is in use, and start again",
                 code="model-files-changed",
             )
 
