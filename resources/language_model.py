@@ -91,6 +91,7 @@ class LanguageModel:
         self.revision = revision
         self.folder = Path(folder)
         self.dtype = dtype
+        self._is_sized = False
 
     @functools.cached_property
     def _files(self) -> Path:
@@ -238,8 +239,9 @@ class LanguageModel:
         files = self.files()
         self._hashed = self._hashed.renewed()
         with quiet_transformers(), loading_explained("model", self.name):
-            if self.model != EMBEDDED:
+            if self.model != EMBEDDED and not self._is_sized:
                 check_described_size(files, AutoModelForCausalLM)
+                self._is_sized = True
             model, told = AutoModelForCausalLM.from_pretrained(
                 files,
                 local_files_only=True,
