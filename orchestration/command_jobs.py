@@ -1,7 +1,8 @@
 """What jobs that do the work of a command share: the command's print, its answer, and the job around one op.
 
 Every such job calls what its command calls, with the store that the resource `registry` names. What a command prints
-stands in the run's log, what it answers with `--json` in the metadata of the op's output.
+stands in the run's log, what it answers with `--json` in the metadata of the op's output: there others may read it,
+so keys, e-mail addresses and the like are named by their kind alone.
 """
 
 import io
@@ -12,6 +13,7 @@ import dagster as dg
 from rich.console import Console
 
 from orchestration.console import open_console
+from resources.private import mask_private, masked_values
 
 
 def new_console() -> Console:
@@ -22,8 +24,8 @@ def new_console() -> Console:
 def tell(context: dg.OpExecutionContext, console: Console, answer: dict[str, Any]) -> None:
     """Puts what was printed into the run's log, and the answer into the metadata of the op's output."""
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    context.log.info(text)
-    context.add_output_metadata({"answer": dg.MetadataValue.json(answer)})
+    context.log.info(mask_private(text))
+    context.add_output_metadata({"answer": dg.MetadataValue.json(masked_values(answer))})
 
 
 def tell_shown(

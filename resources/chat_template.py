@@ -19,12 +19,13 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-RENDER_SECONDS = 5.0
-"""Longest that one conversation may take; the templates of known models take a millisecond."""
+RENDER_SECONDS = 20.0
+"""Longest that one conversation may take; the templates of known models take a millisecond of an idle machine."""
 
 START_SECONDS = 120.0
 MEMORY_BYTES = 512 << 20
 RENDERED_BYTES = 64 << 20
+_INHERITED = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 KNOWN_TEMPLATES = frozenset(
     {
@@ -92,14 +93,21 @@ class ChatTemplate:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={"PATH": os.environ.get("PATH", ""), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+                env={name: os.environ[name] for name in _INHERITED if name in os.environ}
+                | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
             )
             self._process = process
             weakref.finalize(self, _end, process)
             assert process.stdin is not None
             process.stdin.write(json.dumps(self.text).encode("ascii") + b"\n")
             process.stdin.flush()
-            self._line(process, START_SECONDS)
+            try:
+                self._line(process, START_SECONDS)
+            except TemplateRefused as error:
+                self._stop()
+                raise RuntimeError(
+                    f"the process that renders chat templates could not be started: {error}"
+                ) from None
         return self._process
 
     def _line(self, process: "subprocess.Popen[bytes]", seconds: float) -> bytes:

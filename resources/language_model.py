@@ -91,6 +91,7 @@ class LanguageModel:
         self.revision = revision
         self.folder = Path(folder)
         self.dtype = dtype
+        self._is_sized = False
 
     @functools.cached_property
     def _files(self) -> Path:
@@ -238,8 +239,9 @@ class LanguageModel:
         files = self.files()
         self._hashed = self._hashed.renewed()
         with quiet_transformers(), loading_explained("model", self.name):
-            if self.model != EMBEDDED:
+            if self.model != EMBEDDED and not self._is_sized:
                 check_described_size(files, AutoModelForCausalLM)
+                self._is_sized = True
             model, told = AutoModelForCausalLM.from_pretrained(
                 files,
                 local_files_only=True,
@@ -261,8 +263,8 @@ class LanguageModel:
         """Raise SultanaError unless the files are those whose `hashes_digest` another process has told."""
         if self.hashes_digest() != digest:
             raise SultanaError(
-                f"The files of the model {self.name} are others than those that the training was started with",
-                "Start it again, and leave the files alone while it runs",
+                f"The files of the model {self.name} are others than they were a moment ago",
+                "Leave a model's files alone while it is in use, and start again",
                 code="model-files-changed",
             )
 

@@ -193,7 +193,7 @@ def _check_file(folder: Path, name: str, path: Path) -> None:
     if suffix in PICKLES:
         raise _refused(
             folder,
-            f"holds {_shown(name)}, a pickle: reading one can run code",
+            f"holds {_shown(name)}, which is or may be a pickle: reading one can run code",
             "Remove it; Sultana reads weights from safetensors alone",
             "model-pickle",
         )

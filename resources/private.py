@@ -5,8 +5,8 @@ personal data. A number is a card's only where its check digit is right (Luhn) a
 """
 
 import re
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 
 class Found(NamedTuple):
@@ -97,6 +97,17 @@ def find_private(text: str) -> list[Found]:
 def mask_private(text: str) -> str:
     """The text with `[kind]` in place of each stretch that is found; the same text where nothing is."""
     return "".join(_masked(text, find_private(text)))
+
+
+def masked_values(value: Any) -> Any:
+    """JSON values in which every text is masked; names of fields stay."""
+    if isinstance(value, str):
+        return mask_private(value)
+    if isinstance(value, Mapping):
+        return {name: masked_values(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked_values(one) for one in value]
+    return value
 
 
 def _masked(text: str, found: list[Found]) -> Iterator[str]:

@@ -162,7 +162,7 @@ except BaseException as error:
             "import numpy, io",
             "numpy.load(io.BytesIO(bytes.fromhex(sys.argv[1])), allow_pickle=True)",
         ),
-        (
+        pytest.param(
             "import torch, io, zipfile\n"
             "made = io.BytesIO()\n"
             "with zipfile.ZipFile(made, 'w') as file:\n"
@@ -170,6 +170,7 @@ except BaseException as error:
             "    file.writestr('a/version', '3')\n"
             "made.seek(0)",
             "torch.load(made, weights_only=False)",
+            marks=pytest.mark.slow,
         ),
     ],
 )

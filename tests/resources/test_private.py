@@ -142,3 +142,29 @@ def test_long_texts_take_little_time(text: str) -> None:
     began = time.process_time()
     mask_private(text)
     assert time.process_time() - began < 2
+
+
+def test_jobs_log_and_answer_without_what_is_private() -> None:
+    import dagster as dg
+
+    from orchestration.command_jobs import new_console, tell
+
+    key = "AKIA" + "IOSFODNN7EXAMPLE"
+    logged = []
+
+    @dg.op(out=dg.Out(dg.Nothing))
+    def told(context: dg.OpExecutionContext) -> None:
+        console = new_console()
+        console.print(f"a row with {key}")
+        tell(context, console, {"rows": [{"text": key}], "number": 1})
+        logged.append(context.get_output_metadata("result"))
+
+    @dg.job
+    def job() -> None:
+        told()
+
+    with dg.instance_for_test() as instance:
+        result = job.execute_in_process(instance=instance)
+        events = str([one.message for one in instance.all_logs(result.run_id)])
+    assert key not in events and "a row with [cloud_key]" in events
+    assert logged[0]["answer"].value == {"rows": [{"text": "[cloud_key]"}], "number": 1}

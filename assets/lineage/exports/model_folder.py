@@ -73,6 +73,7 @@ def _merge(files: Path, base: "LanguageModel", out: Path) -> None:
     config = json.loads((base.files() / "config.json").read_text(encoding="utf-8"))
     stored = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     in_float32 = LanguageModel(base.model, base.revision, base.folder, dtype="float32")
+    in_float32.check_hashes(base.hashes_digest())
     with quiet_transformers(), torch.no_grad(), warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 by a deprecated name; drop this when it no longer does.
         warnings.simplefilter("ignore", FutureWarning)
