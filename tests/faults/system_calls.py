@@ -88,7 +88,7 @@ def killed_at(call: tuple[str, int], function: Callable[..., Any], *arguments: A
 
 
 def failing_at(call: tuple[str, int], function: Callable[..., Any], *arguments: Any) -> None:
-    """Let this system call of the work answer that the disk failed. Raises AssertionError where the work does not end."""
+    """Let this system call of the work answer that the disk failed. AssertionError where the work does not end."""
     name, ordinal = call
     options = ["-e", f"trace={name}", "-e", f"inject={name}:error=EIO:when={ordinal}", "-o", os.devnull]
     assert traced(options, function, *arguments), f"the work died, and {call} only failed"
