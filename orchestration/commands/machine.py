@@ -114,7 +114,7 @@ def ui(
                 code="checkout-missing",
             )
         _check_ports(port, mlflow_port)
-        access_of(port, read_only=read_only)
+        asks_for_token = bool(access_of(port, read_only=read_only).tokens)
         names_of(port)
         with open_instance(data_folder()) as instance:
             fail_dead_runs(instance)
@@ -123,6 +123,8 @@ def ui(
         console.print(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl+C stops it)")
         if mlflow_port is not None:
             console.print(f"MLflow UI:  http://127.0.0.1:{mlflow_port}")
+        if asks_for_token:
+            console.print("It asks for the token that SULTANA_UI_TOKEN or SULTANA_UI_READ_TOKEN holds.")
         with services_of(port, mlflow_port, read_only=read_only) as services:
             keep_running(services, console.print)
 
