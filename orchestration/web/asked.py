@@ -12,7 +12,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 class Refused(Exception):
-    """A request that is not passed on. `status` is the HTTP status from 400 to 499."""
+    """A request that is not passed on. `status` is the HTTP status from 400 to 499, or 507 on a full disk."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status

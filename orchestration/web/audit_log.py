@@ -36,6 +36,13 @@ class AuditLog:
         """One line about a change or a start. Raises OSError where it cannot be written."""
         _append(self.data / CHANGES, line)
 
+    def answered(self, line: Mapping[str, Any]) -> None:
+        """One line about what a change came to; a note on standard error where it cannot be written."""
+        try:
+            self.write({"event": "answered", **line})
+        except OSError as error:  # the change is made, and that it was asked for is written
+            _complain(self.data / CHANGES, error)
+
     def refused(self, line: Mapping[str, Any]) -> None:
         """One line about a refusal, or one more in the count of this minute."""
         minute = int(time.monotonic() // 60)
@@ -54,7 +61,11 @@ class AuditLog:
             if _append(path, {"event": "refused", **line}) > _LARGEST:
                 os.replace(path, path.with_name(f"{path.name}.1"))
         except OSError as error:  # what is refused stays refused, whether or not that can be written down
-            sys.stderr.write(f"sultana: {path} cannot be written: {error.strerror}\n")
+            _complain(path, error)
+
+
+def _complain(path: Path, error: OSError) -> None:
+    sys.stderr.write(f"sultana: {path} cannot be written: {error.strerror}\n")
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> int:

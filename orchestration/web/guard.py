@@ -24,6 +24,7 @@ from orchestration.web.results import is_result, read_results
 from orchestration.web.rules import Passed, Rules
 
 MAXIMUM_BODY = 4 * 1024 * 1024
+MAXIMUM_FORM = 8 * 1024
 BODY_SECONDS = 30.0
 _METHODS = ("GET", "HEAD", "POST")
 _ALWAYS = {
@@ -64,19 +65,19 @@ class Guard:
             role = self._admit(asked, changes=changes_state(asked.method))
             if asked.method not in _METHODS:
                 raise Refused(405, "Requests are made by GET and POST")
-            body = await _read_body(asked, receive)
             if asked.path == LOGIN and asked.method == "POST" and self.access.tokens:
-                await self._sign_in(asked, scope, body, send)
+                await self._sign_in(asked, scope, await _read_body(asked, receive, MAXIMUM_FORM), send)
                 return
             if role == NOBODY:
                 raise Refused(401, "This server asks for a token")
+            body = await _read_body(asked, receive, MAXIMUM_BODY)
             passed = await self.rules.judge(asked, body, role)
             if passed.changes:
                 await self._change(scope, asked, role, passed, body, receive, send)
                 return
         except Refused as refused:
             self._note_refusal(scope, asked, role, refused)
-            await self._answer_refusal(asked, refused, send)
+            await self._answer(refused, asked, send)
             return
         await self._pass_on(scope, role, passed, body, receive, send)
 
@@ -118,11 +119,7 @@ class Guard:
             "fields": passed.fields,
             "targets": passed.targets,
         }
-        try:
-            self.log.write({"event": "asked", **line})
-        except OSError:
-            await self._answer(507, "The audit log cannot be written, so nothing is changed", asked, send)
-            return
+        self._write({"event": "asked", **line})
         status, content = 0, bytearray()
 
         async def listen(message: Message) -> None:
@@ -137,9 +134,14 @@ class Guard:
             await self._pass_on(scope, role, passed, body, receive, listen)
         finally:
             results, made = read_results(bytes(content))
-            self.log.write(
-                {"event": "answered", "id": line["id"], "status": status, "results": results, "made": made}
-            )
+            self.log.answered({"id": line["id"], "status": status, "results": results, "made": made})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        """A line about what is done next. Raises Refused, so that it is not done, where that cannot be written."""
+        try:
+            self.log.write(line)
+        except OSError:
+            raise Refused(507, "The audit log cannot be written, so nothing is changed") from None
 
     def _sender(self, scope: Scope, asked: Asked, role: str) -> dict[str, Any]:
         user = asked.headers.get("x-forwarded-user", "") if self.behind_proxy else ""
@@ -149,7 +151,7 @@ class Guard:
         if media_type(asked) != "application/x-www-form-urlencoded":
             raise Refused(415, "The token is sent by the form")
         role, cookie, onward = await self.access.sign_in(body, secure=scope.get("scheme") == "https")
-        self.log.write({"event": "signed in", **self._sender(scope, asked, role)})
+        self._write({"event": "signed in", **self._sender(scope, asked, role)})
         headers = {**_ALWAYS, **PAGE_HEADERS, "Location": self.prefix + onward, "Set-Cookie": cookie}
         await _send_all(send, 303, headers, b"")
 
@@ -158,10 +160,8 @@ class Guard:
         kind = "websocket" if scope["type"] == "websocket" else scope.get("method", "")[:16]
         self.log.refused({**sender, "method": kind, "status": refused.status, "reason": refused.reason})
 
-    async def _answer_refusal(self, asked: Asked | None, refused: Refused, send: Send) -> None:
-        await self._answer(refused.status, refused.reason, asked, send)
-
-    async def _answer(self, status: int, reason: str, asked: Asked | None, send: Send) -> None:
+    async def _answer(self, refused: Refused, asked: Asked | None, send: Send) -> None:
+        status, reason = refused.status, refused.reason
         headers = {**_ALWAYS, **PAGE_HEADERS, "Connection": "close"}
         if asked is not None and asked.wants_html:
             headers["Content-Type"] = "text/html; charset=utf-8"
@@ -220,12 +220,12 @@ def _address(asked: Asked) -> str:
     return asked.path + (f"?{asked.query}" if asked.query else "")
 
 
-async def _read_body(asked: Asked, receive: Receive) -> bytes:
-    """The whole body. Raises Refused where it is larger than 4 MiB, or does not come within 30 seconds."""
+async def _read_body(asked: Asked, receive: Receive, maximum: int) -> bytes:
+    """The whole body. Raises Refused where it has more bytes than `maximum`, or does not come within 30 seconds."""
     length = asked.headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or len(length) > 12:
         raise Refused(400, "The length of the body is no number")
-    if int(length) > MAXIMUM_BODY:
+    if int(length) > maximum:
         raise Refused(413, "The body is too large")
     content = bytearray()
     try:
@@ -235,7 +235,7 @@ async def _read_body(asked: Asked, receive: Receive) -> bytes:
                 if message["type"] == "http.disconnect":
                     raise Refused(400, "The connection ended within the body")
                 content += message.get("body", b"")
-                if len(content) > MAXIMUM_BODY:
+                if len(content) > maximum:
                     raise Refused(413, "The body is too large")
                 if not message.get("more_body", False):
                     return bytes(content)
