@@ -17,9 +17,9 @@ from resources.text import check_name
 PROJECT = Path(__file__).resolve().parents[2]
 NAMES = [
     "", ".", "..", "../x", "a/../b", "/etc/passwd", "a/b", "a\\b", "C:\\x", "a\0b", "a\nb", "a\rb", "a\tb", "a b", " a",
-    "a ", "-a", "--help", ".hidden", "_a", "a..b", "a" * 65, "a" * 100_000, "\u202ea", "a\u200bb", "ａ", "é", 
-    "a\x1b[2J", "a\x7f", "%2e%2e", "%00", "a;b", "a|b", "$(x)", "`x`", "a'b", 'a"b', "a*b", "a?b", "~", "~root", "a:b", "<a>",
-    "{a}", "a@b", "a#b", "a,b", "a=b", "\udcff", "\ud800", "' OR '1'='1",
+    "a ", "-a", "--help", ".hidden", "_a", "a..b", "a" * 65, "a" * 100_000, "\u202ea", "a\u200bb", "ａ", "é",
+    "a\x1b[2J", "a\x7f", "%2e%2e", "%00", "a;b", "a|b", "$(x)", "`x`", "a'b", 'a"b', "a*b", "a?b", "~", "~root", "a:b",
+    "<a>", "{a}", "a@b", "a#b", "a,b", "a=b", "\udcff", "\ud800", "' OR '1'='1",
 ]  # fmt: skip
 USES: dict[str, Callable[[str, Path], object]] = {
     "name": lambda name, folder: check_name(name, "It"),
