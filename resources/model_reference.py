@@ -1,5 +1,6 @@
 """How people name a registered model version: MODEL, MODEL@ALIAS or MODEL/VERSION."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from resources.tracking import CANDIDATE, CHAMPION, Tracking, check_alias
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 FORM = "MODEL, MODEL@ALIAS or MODEL/VERSION"
 
 
@@ -29,7 +31,7 @@ def parse_reference(text: str) -> Reference:
     if at:
         return Reference(check_name(name, "Model"), alias=check_alias(alias))
     name, slash, version = text.partition("/")
-    if slash and not (version.isascii() and version.isdecimal() and int(version) > 0):
+    if slash and not _VERSION.fullmatch(version):
         raise SultanaError(
             f'"{escape_terminal(text, 80)}" names no model version: what follows "/" is not a number',
             f"Write {FORM}",

@@ -33,6 +33,7 @@ from resources.time_limit import within_time
 if TYPE_CHECKING:
     from lance import LanceDataset
 
+_READ_AHEAD_BYTES = 16 << 20
 Mode = Literal["overwrite", "append", "upsert"]
 
 
@@ -131,7 +132,17 @@ class LanceTables:
         """The same rows in batches of at most `batch_size`, in memory one after the other."""
         dataset = self.open(ref)
         wanted = list(columns) if columns else _declared(dataset)
-        batches = iter(dataset.to_batches(columns=wanted, filter=filter, batch_size=batch_size))
+        # By default Lance reads ahead as fast as the disk goes: of a table of 600 MB, 400 lay in memory.
+        batches = iter(
+            dataset.to_batches(
+                columns=wanted,
+                filter=filter,
+                batch_size=batch_size,
+                batch_readahead=2,
+                fragment_readahead=1,
+                io_buffer_size=_READ_AHEAD_BYTES,
+            )
+        )
         while True:
             with self._damage_named(ref):
                 batch = within_time(f"reading {ref.table}", next, batches, None)

@@ -96,7 +96,7 @@ def sort_rows(
         clean = everything[keep]
         for duplicate in near_duplicates(
             _Texts(groups, clean),
-            [groups.ids[place] for place in clean],
+            groups.ids.at(clean),
             threshold=near_duplicate_threshold,
             seed=seed,
         ):
@@ -187,7 +187,7 @@ class _Groups:
         new = np.ones(len(sound), dtype=np.bool_)
         new[1:] = keys[1:] != keys[:-1]
         self._starts = np.append(np.flatnonzero(new), len(sound))
-        self.ids: list[str] = [key.decode() for key in keys[self._starts[:-1]]]
+        self.ids = _Ids(keys[self._starts[:-1]])
         """The ids of the merged rows, sorted."""
 
     def __len__(self) -> int:
@@ -215,6 +215,28 @@ class _Groups:
             "task": next((row["task"] for row in rows if row["task"]), None),
             "scores": _first_scores([row["scores"] for row in rows]),
         }
+
+
+class _Ids(Sequence[str]):
+    """Ids as bytes one after the other: a list of strings takes three times as much."""
+
+    def __init__(self, packed: npt.NDArray[np.bytes_]) -> None:
+        self._packed = packed
+
+    def at(self, places: npt.NDArray[np.int64]) -> "_Ids":
+        return _Ids(self._packed[places])
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [bytes(one).decode() for one in self._packed[place]]
+        return bytes(self._packed[place]).decode()
 
 
 class _Texts(Sequence[str]):

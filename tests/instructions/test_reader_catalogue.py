@@ -17,7 +17,7 @@ from tests.instructions.catalogue.parquet_files import PARQUET_FILES
 from tests.instructions.catalogue.separated_values import CSV
 
 CASES = [*JSONL, *JSON, *DOCUMENTS, *CSV, *PARQUET_FILES, *ARCHIVES, *CONVERSATIONS]
-FILE_REASONS = {"bad_task", "unreadable_file"}
+FILE_REASONS = {"bad_task", "private_data", "unreadable_file"}
 """Reasons that no file alone gives: they come from a setting."""
 
 
