@@ -92,7 +92,7 @@ def back_up(place: Path, tracking_uri: str = "") -> dict[str, Any]:
             made = Copying(partial, newest_whole(place))
             missing = _copy_all(root, made, tracking)
             sync_filesystem(partial)
-            check_backup(partial, made.files)
+            check_backup(partial, {path: made.files[path] for path in made.files.keys() - made.linked})
             log = CommitLog(partial / LOG)
             _check_databases(partial, log)
             last = max((one.sequence for table in log.tables() for one in log.history(table)), default=0)
@@ -113,8 +113,8 @@ def back_up(place: Path, tracking_uri: str = "") -> dict[str, Any]:
         **about,
         "files": len(made.files),
         "bytes": sum(size for size, _ in made.files.values()),
-        "linked_files": made.linked,
-        "linked_bytes": made.linked_bytes,
+        "linked_files": len(made.linked),
+        "linked_bytes": sum(made.files[path][0] for path in made.linked),
     }
 
 

@@ -32,8 +32,8 @@ class Copying:
     folder: Path
     before: Path | None
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
-    linked: int = 0
-    linked_bytes: int = 0
+    linked: set[str] = field(default_factory=set)
+    """The paths that were linked to instead of copied; what they link to was read to its end."""
     _known: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,16 +65,8 @@ class Copying:
         """Take in a file that was written into the folder already."""
         file = self.folder / path
         content = (file.stat().st_size, sha256_file(file))
-        if self._known.get(path) == content:
-            file.unlink()
-            if self._link(path, file, content):
-                return
-            raise SultanaError(
-                f"The file {path} of the backup {self.before} is gone",
-                "Move that backup away, and give the same command again",
-                code="backup-damaged",
-            )
-        self.files[path] = content
+        if not self._link(path, file, content):
+            self.files[path] = content
 
     def place(self, path: str) -> Path:
         """Where a file of the backup is to be written, its folder made."""
@@ -88,16 +80,17 @@ class Copying:
     def _link(self, path: str, target: Path, content: tuple[int, str]) -> bool:
         if self.before is None or self._known.get(path) != content:
             return False
-        earlier = self.before / path
+        earlier, beside = self.before / path, target.with_name(f"{target.name[:100]}.link")
         try:
-            if earlier.is_symlink() or earlier.stat().st_size != content[0]:
+            found = (earlier.stat().st_size, "" if earlier.is_symlink() else sha256_file(earlier))
+            if found != content:  # the earlier backup was damaged
                 return False
-            os.link(earlier, target)
+            os.link(earlier, beside)
         except OSError:  # it is gone, or the file system has no links: then it is copied
             return False
+        beside.replace(target)
         self.files[path] = content
-        self.linked += 1
-        self.linked_bytes += content[0]
+        self.linked.add(path)
         return True
 
 

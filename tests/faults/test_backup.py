@@ -247,6 +247,16 @@ def test_what_is_there_already_is_linked_and_each_backup_stands_alone(
     assert len(commits(new)) == 5 and acknowledged(new).items() <= acknowledged(data).items()
 
 
+def test_what_is_damaged_in_the_backup_before_is_copied_again(
+    data: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flipped(Path(back_up(place)["backup"]))
+    second = back_up(place)
+    assert second["linked_files"] == second["files"] - 1
+    new = restored(place, tmp_path / "new", monkeypatch)
+    assert acknowledged(new) == acknowledged(data)
+
+
 @pytest.mark.parametrize("damage", [flipped_bit, missing_file, edited_model])
 def test_a_damaged_data_folder_is_not_backed_up(
     data: Path, place: Path, damage: Callable[[Path], None]
