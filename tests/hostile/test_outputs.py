@@ -147,7 +147,7 @@ def test_progress_shows_every_label_as_it_is(text: str, is_terminal: bool) -> No
 
 @EVERY
 def test_errors_are_one_visible_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    error(str(SultanaError(text, text)))
+    error(str(SultanaError(text, text, code="file-damaged")))
     shown = capsys.readouterr().err
     assert shown.endswith("\n") and shown.count("\n") == 1 and not controls(shown)
 
