@@ -6,6 +6,8 @@ doubled. Parts that are on their way, and results that wait for an earlier one, 
 `WINDOW_OF_A_WORKER` for each worker.
 """
 
+import logging
+import os
 import socket
 import time
 from collections import deque
@@ -16,6 +18,8 @@ from typing import Any, Generic
 from resources.compute.alike import check_alike, code_facts
 from resources.compute.boundary import Factory, Result, Work
 from resources.errors import SultanaError
+
+_LOG = logging.getLogger(__name__)
 
 AT_ONCE = 2
 """Parts given to a worker at once: it works on one while the next travels."""
@@ -37,9 +41,9 @@ class Worker(Generic[Result]):
         self._facts = facts
         self._work: Work[Result] | None = None
 
-    def started(self) -> str:
-        """The machine that this is."""
-        return socket.gethostname()
+    def started(self) -> tuple[str, int]:
+        """The machine and the process that this is."""
+        return socket.gethostname(), os.getpid()
 
     def run(self, factory: Factory[Result], part: Any, *shared: Any) -> Result:
         """The result of a part. What is wrong with the worker is raised here, where the pool sees it."""
@@ -55,6 +59,8 @@ class _Hand:
 
     actor: Any
     parts: deque[int] = field(default_factory=deque)
+    machine: str = ""
+    process: int = 0
     lost: bool = False
 
 
@@ -66,7 +72,10 @@ class _Given:
 
 
 class RayWorkers(Generic[Result]):
-    """See `boundary.Workers`; `close` ends the actors."""
+    """See `boundary.Workers`; `close` ends the actors.
+
+    `workers_lost` and `parts_done_again` count what has happened so far.
+    """
 
     def __init__(
         self,
@@ -91,6 +100,8 @@ class RayWorkers(Generic[Result]):
         self._ready: list[_Hand] = []
         self._alone_since = time.monotonic()
         self._failed_starts = 0
+        self.workers_lost = 0
+        self.parts_done_again = 0
         for _ in range(count):
             self._start()
 
@@ -99,6 +110,11 @@ class RayWorkers(Generic[Result]):
         for hand in [*self._starting.values(), *self._ready]:
             self._ray.kill(hand.actor, no_restart=True)
         self._starting, self._ready = {}, []
+
+    def busy(self) -> list[tuple[str, int]]:
+        """Machine and process of each worker that has a part, the one with most parts first."""
+        hands = sorted((one for one in self._ready if one.parts), key=lambda one: -len(one.parts))
+        return [(one.machine, one.process) for one in hands]
 
     def map(self, parts: Iterable[Any], *shared: Any) -> Iterator[Result]:
         """See `boundary.Workers`."""
@@ -139,6 +155,7 @@ class RayWorkers(Generic[Result]):
                         done[one.number] = result
                     else:
                         again.append((one.number, one.part))
+                        self.parts_done_again += 1
         finally:
             for one in given.values():  # of a pass that was broken off: what they give is not waited for
                 one.hand.parts.clear()
@@ -196,7 +213,7 @@ class RayWorkers(Generic[Result]):
         """A worker has started, or could not."""
         hand = self._starting.pop(ref)
         try:
-            self._ray.get(ref)
+            hand.machine, hand.process = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             self._failed_starts += 1
             if self._failed_starts >= TRIES * self._count:
@@ -215,6 +232,14 @@ class RayWorkers(Generic[Result]):
         if hand.lost:
             return
         hand.lost = True
+        self.workers_lost += 1
+        if hand.machine:
+            _LOG.warning(
+                "The worker of process %d on %s is gone; parts of it that are done again: %d",
+                hand.process,
+                hand.machine,
+                len(hand.parts),
+            )
         self._ready = [one for one in self._ready if one is not hand]
         self._ray.kill(hand.actor, no_restart=True)
         self._start()

@@ -63,7 +63,7 @@ def cluster(nodes: int) -> Iterator[Any]:
             RAY_TMPDIR=folder,
             PYTHONPATH=str(PROJECT),
             # One core is shared by many processes here.
-            RAY_health_check_period_ms="1000",
+            RAY_raylet_start_wait_time_s="120",
         )
         from ray.cluster_utils import Cluster
 
