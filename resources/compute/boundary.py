@@ -38,6 +38,10 @@ class Workers(Protocol[Result_co]):
 class Compute(Protocol):
     """An engine."""
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether workers are other processes, to which things are pickled."""
+
     def workers(self, factory: Factory[Result]) -> AbstractContextManager[Workers[Result]]:
         """Workers for several passes over parts; they end with the block."""
 

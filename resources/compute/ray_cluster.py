@@ -10,7 +10,7 @@ import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from resources.compute.boundary import Factory, Result
 from resources.compute.ray_workers import RayWorkers
@@ -31,6 +31,7 @@ class RayCluster:
     cpus: float = 1.0
     gpus: float = 0.0
     wait_seconds: float = 300.0
+    elsewhere: ClassVar[bool] = True
 
     @contextlib.contextmanager
     def workers(self, factory: Factory[Result]) -> Iterator[RayWorkers[Result]]:

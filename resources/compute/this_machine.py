@@ -10,6 +10,8 @@ from resources.compute.boundary import Compute, Factory, Result, Work
 class ThisMachine:
     """Does the parts one after the other, here. Nothing is copied or pickled."""
 
+    elsewhere = False
+
     @contextlib.contextmanager
     def workers(self, factory: Factory[Result]) -> Iterator["_ThisProcess[Result]"]:
         """See `boundary.Compute`; built at the first part."""

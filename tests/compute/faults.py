@@ -55,6 +55,8 @@ def node_killer(made: Any) -> Kill:
 class Faulty:
     """A Ray cluster of which something is killed after some results, while a worker is busy."""
 
+    elsewhere = True
+
     def __init__(self, kills: Iterable[Kill]) -> None:
         self._cluster = RayCluster(count=NODES)
         self._kills = iter(kills)

@@ -97,6 +97,33 @@ def scores(compute: Compute, folder: Path) -> Made:
     }
 
 
+def gradients(compute: Compute, folder: Path) -> Made:
+    """LESS: projected gradients of each row after each epoch of a warm-up, and what it chooses."""
+    from assets.finetuning.scoring import Example
+    from assets.finetuning.training_config import TrainingConfig
+    from assets.selection.config import LessSettings
+    from assets.selection.inputs import Inputs
+    from assets.selection.less import less
+    from assets.selection.pool import Budget, Pool
+
+    rows = training_rows(folder, 160)
+    names = [row.row_id for row in rows]
+    inputs = Inputs(
+        pool=Pool.build(names, ["original"] * len(rows), [0] * len(rows), [8] * len(rows)),
+        budget=Budget(4, 8, 1),
+        seed=2,
+        rows=rows,
+        model=small_language_model(folder),
+        training=TrainingConfig(rank=4, learning_rate=1e-2, schedule="constant", gradient_clip=0),
+        compute=compute,
+    )
+    inputs.__dict__["reward_examples"] = [
+        Example(row.row_id, f"task-{number % 2}", row.parents[0]) for number, row in enumerate(rows[:8])
+    ]
+    chosen = less(inputs, LessSettings(dimensions=512, warmup_share=0.2, epochs=2))
+    return {"selections": chosen.selections, "differentiated": inputs.spent.rows_differentiated}
+
+
 class Silent:
     """Progress that nobody sees."""
 
@@ -138,4 +165,5 @@ STAGES: dict[str, Callable[..., Made]] = {
     "contamination": contamination,
     "clusters": clusters,
     "scores": scores,
+    "gradients": gradients,
 }
