@@ -166,7 +166,7 @@ class RayWorkers(Generic[Result]):
         try:
             return self._ray.get(ref), True
         except errors.RayTaskError as error:
-            raise error.cause from None
+            raise (error.cause or error) from None
         except errors.RayError as error:
             if not one.hand.lost and one.hand.parts[0] == one.number:
                 # The part that was being worked on, and may be why.

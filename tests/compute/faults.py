@@ -19,7 +19,7 @@ from resources.compute.boundary import Factory
 from resources.compute.ray_cluster import RayCluster
 from resources.compute.ray_workers import RayWorkers
 from resources.compute.this_machine import THIS_MACHINE
-from tests.compute.loopback import PROJECT, cluster
+from tests.compute.loopback import PROJECT, add_node, cluster
 from tests.compute.matrix import difference, made_by
 from tests.compute.stages import STAGES
 
@@ -120,7 +120,7 @@ def main(stages: list[str]) -> None:
             }
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
-            made.add_node(num_cpus=1, object_store_memory=100_000_000)
+            add_node(made, num_cpus=1)
 
 
 if __name__ == "__main__":

@@ -62,16 +62,18 @@ def cluster(nodes: int) -> Iterator[Any]:
             RAY_AUTH_TOKEN=secrets.token_hex(32),
             RAY_TMPDIR=folder,
             PYTHONPATH=str(PROJECT),
-            # One core is shared by many processes here.
+            # Patience, for a machine with much else to do.
             RAY_raylet_start_wait_time_s="120",
+            RAY_gcs_rpc_server_connect_timeout_s="60",
+            RAY_gcs_server_request_timeout_seconds="120",
         )
         from ray.cluster_utils import Cluster
 
-        small = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+        made = Cluster()
         try:
+            add_node(made, num_cpus=0, include_dashboard=False)
             for _ in range(nodes):
-                made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+                add_node(made, num_cpus=1)
             os.environ["RAY_ADDRESS"] = made.address
             yield made
         finally:
@@ -79,6 +81,17 @@ def cluster(nodes: int) -> Iterator[Any]:
 
             ray.shutdown()
             made.shutdown()
+
+
+def add_node(made: Any, **options: Any) -> None:
+    """A small node; tried again where it does not come up in a minute, as on a machine with much else to do."""
+    for tries_left in (2, 1, 0):
+        try:
+            made.add_node(object_store_memory=STORE_BYTES, **options)
+            return
+        except Exception:  # Ray raises no narrower one
+            if not tries_left:
+                raise
 
 
 def _devices() -> list[str]:

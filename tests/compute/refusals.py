@@ -6,6 +6,7 @@ Runs in a namespace of its own (see loopback.py). Prints a line of JSON for each
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,16 @@ from tests.compute.loopback import cluster
 def squaring() -> Callable[[int], int]:
     """Squares a part."""
     return lambda part: part * part
+
+
+def slow_at_first() -> Callable[[int], int]:
+    """Takes its time over part 0."""
+
+    def work(part: int) -> int:
+        time.sleep(4 if part == 0 else 0)
+        return part
+
+    return work
 
 
 def refusing() -> Callable[[int], int]:
@@ -73,12 +84,13 @@ def main() -> None:
                 taken += 1
                 yield number
 
-        with engine.workers(squaring) as workers:
+        with engine.workers(slow_at_first) as workers:
+            list(workers.map(range(1, 9)))  # both have started
             results = workers.map(counted())
             next(results)
             say("most parts taken ahead", taken=taken)
             results.close()
-            say("pass broken off", result=list(workers.map(range(4))))
+            say("pass broken off", result=list(workers.map(range(1, 5))))
 
         facts = ray_workers.code_facts()
         ray_workers.code_facts = lambda: {**facts, "numpy": "0.1"}  # type: ignore[assignment]

@@ -65,5 +65,6 @@ def test_what_a_pool_refuses_and_gives_up() -> None:
     )
     assert found["no room"]["code"] == "ray-no-room"
     assert found["other code on the node"]["code"] == "worker-differs"
-    assert found["most parts taken ahead"]["taken"] <= 4 * 2 + 1
-    assert found["pass broken off"]["result"] == [0, 1, 4, 9]
+    # While part 0 takes its time, parts behind it wait: four for each of two workers, and no more.
+    assert 4 <= found["most parts taken ahead"]["taken"] <= 8
+    assert found["pass broken off"]["result"] == [1, 2, 3, 4]
