@@ -18,6 +18,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 STORE_BYTES = 100_000_000
+STARTS = 6
 
 
 def reason_to_skip() -> str:
@@ -63,7 +64,9 @@ def cluster(nodes: int) -> Iterator[Any]:
             RAY_TMPDIR=folder,
             PYTHONPATH=str(PROJECT),
             # Patience, for a machine with much else to do.
-            RAY_raylet_start_wait_time_s="120",
+            RAY_raylet_start_wait_time_s="45",
+            RAY_agent_register_timeout_ms="120000",
+            RAY_worker_register_timeout_seconds="180",
             RAY_gcs_rpc_server_connect_timeout_s="60",
             RAY_gcs_server_request_timeout_seconds="120",
         )
@@ -84,8 +87,8 @@ def cluster(nodes: int) -> Iterator[Any]:
 
 
 def add_node(made: Any, **options: Any) -> None:
-    """A small node; tried again where it does not come up in a minute, as on a machine with much else to do."""
-    for tries_left in (2, 1, 0):
+    """A small node; tried again, since Ray gives its agents 15 s to start and no more (ray-project/ray#65983)."""
+    for tries_left in reversed(range(STARTS)):
         try:
             made.add_node(object_store_memory=STORE_BYTES, **options)
             return
