@@ -21,7 +21,14 @@ from assets.instructions.config import (
 from assets.interpolation.config import InterpolationConfig
 from assets.lineage.config import LeaderboardChecksConfig, LineageConfig
 from assets.selection.config import CurriculumChecksConfig, CurriculumConfig
-from resources.definitions import EmbedderSetting, LanguageModelSetting, ModelRegistry, NoValues, Storage
+from resources.definitions import (
+    ComputeSetting,
+    EmbedderSetting,
+    LanguageModelSetting,
+    ModelRegistry,
+    NoValues,
+    Storage,
+)
 from resources.errors import SultanaError
 from resources.text import escape_terminal
 from resources.yaml_text import parse_yaml
@@ -56,6 +63,7 @@ RESOURCES: dict[str, Any] = {
     "registry": ModelRegistry(),
     "language_model": LanguageModelSetting(),
     "embedder": EmbedderSetting(),
+    "compute": ComputeSetting(),
 }
 
 

@@ -1,4 +1,4 @@
-"""The Dagster face of what is plugged in: data folder, registry, language model and embedder.
+"""The Dagster face of what is plugged in: data folder, registry, language model, embedder and compute.
 
 Each class holds settings only; `open` gives the plain Python object that does the work, imported when
 it is first used, so that loading definitions stays quick.
@@ -7,6 +7,7 @@ it is first used, so that loading definitions stays quick.
 import functools
 import os
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from pydantic import Field
 from resources.tables import LanceTables
 
 if TYPE_CHECKING:
+    from resources.compute.boundary import Compute
     from resources.embedder import SentenceEmbedder
     from resources.language_model import LanguageModel
     from resources.tracking import Tracking
@@ -114,6 +116,56 @@ class EmbedderSetting(dg.ConfigurableResource):
     def open(self, storage: Storage) -> "SentenceEmbedder":
         """The embedder; nothing is loaded yet."""
         return _embedder(self.model, self.revision or None, self.dtype)
+
+
+class Engine(StrEnum):
+    """Where the rows of a stage are worked on."""
+
+    local = "local"
+    ray = "ray"
+
+
+class ComputeSetting(dg.ConfigurableResource):
+    """Where stages work on rows: in their own process, or on the workers of a Ray cluster. Results are the same."""
+
+    engine: Engine = Field(
+        default=Engine.local,
+        description="local (this machine) or ray (a Ray cluster; needs `sultana[ray]` on every node).",
+    )
+    address: str = Field(
+        default="",
+        max_length=200,
+        description="host:port of the Ray cluster's head. Empty: RAY_ADDRESS, else the one that runs on this machine.",
+    )
+    workers: int = Field(
+        default=0, ge=0, le=4096, description="Workers on Ray; 0: as many as its nodes have room for."
+    )
+    cpus_per_worker: float = Field(
+        default=1.0, ge=0.1, le=1024, description="CPU cores that a worker on Ray takes."
+    )
+    gpus_per_worker: float = Field(default=0.0, ge=0, le=64, description="GPUs that a worker on Ray takes.")
+    wait_seconds: float = Field(
+        default=300.0,
+        ge=1,
+        le=86_400,
+        description="Longest wait, in seconds, for a first worker on Ray to start.",
+    )
+
+    def open(self) -> "Compute":
+        """The engine; a cluster is looked for when it is first used."""
+        if self.engine is Engine.local:
+            from resources.compute.this_machine import THIS_MACHINE
+
+            return THIS_MACHINE
+        from resources.compute.ray_cluster import RayCluster
+
+        return RayCluster(
+            address=self.address,
+            count=self.workers,
+            cpus=self.cpus_per_worker,
+            gpus=self.gpus_per_worker,
+            wait_seconds=self.wait_seconds,
+        )
 
 
 # One object per process and setting: the files of a model are hashed once, not once per asset.

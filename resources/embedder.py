@@ -70,6 +70,11 @@ class SentenceEmbedder:
         self._fingerprint: str | None = None
         self._hashed: HashedFiles | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings without what is loaded: another process finds the files itself, and computes in this dtype."""
+        left_out = {"_dtype": self.dtype, "_folder": None, "_loaded": None, "_fingerprint": None}
+        return {**self.__dict__, **left_out}
+
     @property
     def folder(self) -> Path:
         """Where the model's files lie; fetches a Hub model. Raises SultanaError where there are none."""

@@ -1,5 +1,7 @@
 """The one error that users meet: what is wrong, where, what to do about it, and which kind of fault it is."""
 
+from typing import Any
+
 
 class SultanaError(Exception):
     """A fault in what the user gave or in the machine: one sentence of what and where, a remedy, and a code.
@@ -15,6 +17,14 @@ class SultanaError(Exception):
         self.remedy = remedy.rstrip(". ")
         super().__init__(f"{self.problem}. {self.remedy}. [{code}]")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From its parts again, in another process: what exceptions are pickled by is their message alone."""
+        return _again, (type(self), self.problem, self.remedy, self.code)
+
 
 class TransientError(SultanaError):
     """A fault that may be gone at the next try: the network, a server that is busy. Steps are tried again after it."""
+
+
+def _again(kind: type[SultanaError], problem: str, remedy: str, code: str) -> SultanaError:
+    return kind(problem, remedy, code=code)

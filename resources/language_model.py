@@ -93,6 +93,15 @@ class LanguageModel:
         self.dtype = dtype
         self._is_sized = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Settings: another process finds or converts the files itself, and computes in this dtype."""
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "folder": self.folder,
+            "dtype": self.resolved_dtype(),
+        }
+
     @functools.cached_property
     def _files(self) -> Path:
         if self.model == EMBEDDED:

@@ -15,7 +15,7 @@ from assets.materialization import OWNER, Stage, begin
 from assets.presentation import COLOURS, column_schema, plot, preview, table
 from assets.records import DIVERSITY_CLUSTERS
 from assets.retries import tried_again
-from resources.definitions import LanguageModelSetting, Storage
+from resources.definitions import ComputeSetting, LanguageModelSetting, Storage
 from resources.table_refs import TableRef
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def diversity_clusters(
     config: DiversityConfig,
     storage: Storage,
     language_model: LanguageModelSetting,
+    compute: ComputeSetting,
 ) -> dg.MaterializeResult:
     """k-means over original and interpolated rows, and the representatives of each cluster.
 
@@ -80,6 +81,7 @@ def diversity_clusters(
             quota=config.quota.value,
             minimum_share_of_originals=config.minimum_share_of_originals,
             seed=config.seed,
+            compute=compute.open(),
         )
         progress.to(len(rows))
     content = _digest(clusters)

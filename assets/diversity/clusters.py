@@ -25,15 +25,31 @@ threads and the size of blocks change nothing. Memory is that of the originals' 
 k-means is fitted on and of a block.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 
-from assets.diversity.merged import FIT, MergedRows
+from assets.diversity.merged import FIT, MergedRows, MixedVectors
 from assets.diversity.representatives import QUOTAS, choose, density, members, ranking
-from assets.interpolation.centroids import fit_centroids, fit_rows, nearest
+from assets.interpolation.centroids import Places, Vectors, fit_centroids, fit_rows, nearest
 from assets.records import DIVERSITY_CLUSTERS
+from resources.compute.boundary import Compute, in_order
+from resources.compute.this_machine import THIS_MACHINE
 
 REPRESENTATIVE_BY = ("density", "centroid", "random", "farthest")
+
+
+@dataclass(frozen=True, eq=False)
+class _Density:
+    """Builds what finds the density of the rows of one cluster."""
+
+    vectors: MixedVectors
+
+    def __call__(self) -> Callable[[Places], Vectors]:
+        return partial(density, self.vectors)
 
 
 def cluster(
@@ -45,6 +61,7 @@ def cluster(
     quota: str = "sqrt",
     minimum_share_of_originals: float = 0.5,
     seed: int = 0,
+    compute: Compute = THIS_MACHINE,
 ) -> pa.Table:
     """Cluster the rows and choose representatives: a table of DIVERSITY_CLUSTERS sorted by row id.
 
@@ -57,11 +74,12 @@ def cluster(
     if not len(rows):
         return DIVERSITY_CLUSTERS.schema.empty_table()
     sample = rows.sample(fit_rows(len(rows), clusters), seed, FIT)
-    labels, distances = nearest(rows.vectors, fit_centroids(rows.vectors, clusters, seed, sample))
+    centroids = fit_centroids(rows.vectors, clusters, seed, sample, compute)
+    labels, distances = nearest(rows.vectors, centroids, compute)
     densities = np.zeros(len(rows), dtype=np.float32)
-    for places in members(labels):
-        if len(places):
-            densities[places] = density(rows.vectors, places)
+    found = [places for places in members(labels) if len(places)]
+    for places, dense in zip(found, in_order(compute, _Density(rows.vectors), found), strict=True):
+        densities[places] = dense
     ranks = ranking(rows, labels, distances, densities, representative_by, seed)
     chosen = choose(
         labels,

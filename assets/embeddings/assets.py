@@ -1,5 +1,6 @@
 """The door of the stage `embeddings`: a vector for every instruction, made once per row and embedder."""
 
+import itertools
 import time
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from assets.materialization import OWNER, Stage, begin
 from assets.presentation import column_schema, plot
 from assets.records import Record, embeddings_record
 from assets.retries import tried_again
-from resources.definitions import EmbedderSetting, Storage
+from resources.compute.boundary import Compute
+from resources.definitions import ComputeSetting, EmbedderSetting, Storage
 from resources.table_refs import TableRef
 
 if TYPE_CHECKING:
@@ -34,7 +36,11 @@ PLOTTED_ROWS = 2000
 )
 @tried_again
 def instruction_embeddings(
-    context: dg.AssetExecutionContext, config: EmbeddingsConfig, storage: Storage, embedder: EmbedderSetting
+    context: dg.AssetExecutionContext,
+    config: EmbeddingsConfig,
+    storage: Storage,
+    embedder: EmbedderSetting,
+    compute: ComputeSetting,
 ) -> dg.MaterializeResult:
     """Sentence embeddings, one LanceDB table per embedder.
 
@@ -61,7 +67,7 @@ def instruction_embeddings(
     # The table serves every version of the instructions: what this materialization means is the
     # vectors of exactly these instructions by this embedder.
     content = digest([instructions.digest, identity])
-    made = _embed(stage, config, model, record, instructions, content)
+    made = _embed(stage, config, model, compute.open(), record, instructions, content)
     seconds = time.monotonic() - started
     ref = stage.tables.head(record.table)
     if ref is None:
@@ -95,12 +101,13 @@ def _embed(
     stage: Stage,
     config: EmbeddingsConfig,
     model: "SentenceEmbedder",
+    engine: Compute,
     record: Record,
     instructions: TableRef,
     content: str,
 ) -> int:
-    """Embeds what is missing, a commit every `commit_rows` rows; returns the number of new rows."""
-    from assets.embeddings.embed import embed_missing, text_to_embed
+    """Embeds what is missing, a commit every `commit_rows` rows at most; returns the number of new rows."""
+    from assets.embeddings.embed import BATCH_ROWS, embed_missing, text_to_embed
 
     head = stage.tables.head(record.table)
     existing: set[str] = set()
@@ -115,22 +122,28 @@ def _embed(
         for row in batch.to_pylist()
         if row["instruction_id"] not in existing
     }
-    ids = sorted(texts)
-    with stage.progress("embedding", len(ids)) as progress:
-        for start in range(0, len(ids), config.commit_rows):
-            chunk = {key: texts[key] for key in ids[start : start + config.commit_rows]}
-            rows = pa.Table.from_batches(
-                embed_missing(chunk, set(), model, on_progress=progress.advance), schema=record.schema
-            )
+    batches_of_a_commit = -(-config.commit_rows // BATCH_ROWS)
+    with stage.progress("embedding", len(texts)) as progress:
+        batches = embed_missing(
+            texts,
+            set(),
+            model,
+            batch_rows=config.commit_rows // batches_of_a_commit,
+            on_progress=progress.advance,
+            compute=engine,
+        )
+        while chunk := list(itertools.islice(batches, batches_of_a_commit)):
+            rows = pa.Table.from_batches(chunk, schema=record.schema)
+            ids = rows["instruction_id"].to_pylist()
             stage.write(
                 record,
                 rows,
                 mode="upsert" if head is not None else "overwrite",
                 content=content,
-                part=[sorted(chunk), *_again(erased & chunk.keys(), head)],
+                part=[ids, *_again(erased.intersection(ids), head)],
             )
             head = stage.tables.head(record.table)
-    return len(ids)
+    return len(texts)
 
 
 def _again(erased: set[str], head: TableRef | None) -> list[int]:

@@ -6,14 +6,23 @@ two, so that choice belongs to the table's identity beside the embedder's finger
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from assets.records import embeddings_record
+from resources.compute.alike import check_model
+from resources.compute.boundary import Compute, in_order
+from resources.compute.this_machine import THIS_MACHINE
 
 if TYPE_CHECKING:
     from resources.embedder import SentenceEmbedder
+
+BATCH_ROWS = 8192
 
 
 def text_to_embed(messages: Sequence[Mapping[str, str]], text: str = "instruction") -> str:
@@ -27,12 +36,29 @@ def text_to_embed(messages: Sequence[Mapping[str, str]], text: str = "instructio
     return "\n".join(turn["content"] for turn in messages if turn["role"] in roles)
 
 
+@dataclass(frozen=True)
+class _Embedding:
+    """Builds what embeds a list of texts. Progress within a list is seen in this process only."""
+
+    embedder: "SentenceEmbedder"
+    fingerprint: str
+    on_progress: Callable[[int], object] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Embedding, (self.embedder, self.fingerprint)
+
+    def __call__(self) -> Callable[[list[str]], npt.NDArray[np.float32]]:
+        check_model(self.embedder, self.fingerprint)
+        return partial(self.embedder.embed, on_progress=self.on_progress)
+
+
 def embed_missing(
     texts_by_id: Mapping[str, str],
     existing_ids: set[str] | frozenset[str],
     embedder: "SentenceEmbedder",
-    batch_rows: int = 8192,
+    batch_rows: int = BATCH_ROWS,
     on_progress: Callable[[int], object] | None = None,
+    compute: Compute = THIS_MACHINE,
 ) -> Iterator[pa.RecordBatch]:
     """Vectors of the rows whose id is not in `existing_ids`, in the order of their ids.
 
@@ -42,12 +68,24 @@ def embed_missing(
     """
     schema = embeddings_record("", embedder.dimension).schema
     missing = sorted(set(texts_by_id) - existing_ids)
-    for start in range(0, len(missing), batch_rows):
-        ids = missing[start : start + batch_rows]
+    if not missing:
+        return
+    batches = [missing[start : start + batch_rows] for start in range(0, len(missing), batch_rows)]
+    counted = 0
+
+    def count(rows: int) -> None:
+        nonlocal counted
+        counted += rows
+        if on_progress and rows:
+            on_progress(rows)
+
+    embedding = _Embedding(embedder, embedder.fingerprint(), count)
+    parts = (list(dict.fromkeys(texts_by_id[one] for one in ids)) for ids in batches)
+    for ids, found in zip(batches, in_order(compute, embedding, parts), strict=True):
         distinct = {text: place for place, text in enumerate(dict.fromkeys(texts_by_id[one] for one in ids))}
-        vectors = embedder.embed(list(distinct), on_progress)[[distinct[texts_by_id[one]] for one in ids]]
-        if on_progress and len(distinct) < len(ids):
-            on_progress(len(ids) - len(distinct))
+        vectors = found[[distinct[texts_by_id[one]] for one in ids]]
+        count(len(ids) - counted)
+        counted = 0
         flat = pa.array(vectors.reshape(-1))
         yield pa.RecordBatch.from_arrays(
             [pa.array(ids, pa.string()), pa.FixedSizeListArray.from_arrays(flat, embedder.dimension)],

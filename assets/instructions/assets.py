@@ -26,7 +26,7 @@ from assets.materialization import OWNER, begin
 from assets.presentation import bars, column_schema, preview, table
 from assets.records import DROPPED_INSTRUCTIONS, INSTRUCTIONS, QUARANTINE, RAW_INSTRUCTIONS
 from assets.retries import tried_again
-from resources.definitions import Storage
+from resources.definitions import ComputeSetting, Storage
 from resources.errors import SultanaError
 from resources.private import KINDS
 
@@ -227,7 +227,10 @@ def _private_metadata(counts: ReadCounts) -> dict[str, Any]:
 )
 @tried_again
 def instructions(
-    context: dg.AssetExecutionContext, config: InstructionsConfig, storage: Storage
+    context: dg.AssetExecutionContext,
+    config: InstructionsConfig,
+    storage: Storage,
+    compute: ComputeSetting,
 ) -> Iterator[dg.MaterializeResult]:
     """Sorts raw rows into kept, quarantined and dropped ones."""
     names = ["instructions", "quarantine", "dropped_instructions"]
@@ -260,6 +263,7 @@ def instructions(
             seed=config.seed,
             progress=progress,
             retractions=retracted,
+            compute=compute.open(),
         )
     reasons = found.drops
     funnel = {

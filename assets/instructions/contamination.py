@@ -9,13 +9,15 @@ other. An example of fewer words than an n-gram must occur whole, as consecutive
 than `FEWEST_WORDS` says too little to be found inside a text and must be the whole row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from assets.instructions.shingles import Hashes, Shingles, Vocabulary, shingles, words
+from resources.compute.boundary import Compute, in_order
+from resources.compute.this_machine import THIS_MACHINE
 
 BLOCK = 4096
 """Rows looked at at once; bounds memory, changes no result."""
@@ -25,6 +27,9 @@ COMMON_EXAMPLES = 10
 
 FEWEST_WORDS = 4
 """Words of the shortest example that is looked for inside longer texts."""
+
+Overlap = tuple[int, str, float]
+"""Place of a row in its block, example id, share of the example's n-grams found."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ def contaminated(
     *,
     n: int = 8,
     threshold: float = 0.7,
+    compute: Compute = THIS_MACHINE,
 ) -> list[Collision]:
     """Find the rows that hold at least `threshold` of an example: one collision a row, sorted by its id.
 
@@ -57,7 +63,7 @@ def contaminated(
         raise ValueError("every text needs an id")
     benchmark = _Benchmark(benchmark_texts, benchmark_ids, n, threshold)
     collisions: list[Collision] = []
-    for start, found in benchmark.overlaps(texts):
+    for start, found in benchmark.overlaps(texts, compute):
         best: dict[int, tuple[float, str]] = {}
         for row, example, share in found:
             best[row] = min(best.get(row, (0.0, "")), (-share, example))
@@ -79,21 +85,28 @@ def overlapping_examples(
     collide with one text. Raises ValueError where arguments do not fit together.
     """
     found: dict[str, float] = {}
-    for _, overlaps in _Benchmark(benchmark_texts, benchmark_ids, n, threshold).overlaps(texts, every=True):
+    benchmark = _Benchmark(benchmark_texts, benchmark_ids, n, threshold, every=True)
+    for _, overlaps in benchmark.overlaps(texts, THIS_MACHINE):
         for _, example, share in overlaps:
             found[example] = max(found.get(example, 0.0), share)
     return dict(sorted(found.items()))
 
 
 class _Benchmark:
-    """The texts of a benchmark, indexed by the sizes of their n-grams."""
+    """The texts of a benchmark, indexed by the sizes of their n-grams.
 
-    def __init__(self, texts: Sequence[str], ids: Sequence[str], n: int, threshold: float) -> None:
+    Looked for is the example found most of each text and index, or with `every` all that reach the threshold.
+    """
+
+    def __init__(
+        self, texts: Sequence[str], ids: Sequence[str], n: int, threshold: float, *, every: bool = False
+    ) -> None:
         if len(texts) != len(ids):
             raise ValueError("every text needs an id")
         if n < 1 or not 0 < threshold <= 1:
             raise ValueError("n is at least 1 and threshold in (0, 1]")
         self.threshold = threshold
+        self.every = every
         self.vocabulary = Vocabulary()
         # By example id, so that of equal shares the first is the one to name.
         order = sorted(range(len(ids)), key=lambda place: (ids[place], texts[place]))
@@ -107,24 +120,26 @@ class _Benchmark:
         sizes = sorted({min(len(found), n) for found in lists if len(found) >= self.fewest})
         self.indexes = [_Index(size, n, lists, examples, self.vocabulary) for size in sizes]
 
-    def overlaps(
-        self, texts: Sequence[str], *, every: bool = False
-    ) -> Iterator[tuple[int, list[tuple[int, str, float]]]]:
-        """Block by block: (place of its first text, [(place in the block, example id, share)]).
+    def overlaps(self, texts: Sequence[str], compute: Compute) -> Iterator[tuple[int, list[Overlap]]]:
+        """Block by block, in order: the place of its first text, and what overlaps."""
+        starts = range(0, len(texts), BLOCK)
+        parts = (texts[start : start + BLOCK] for start in starts)
+        return zip(starts, in_order(compute, self, parts), strict=True)
 
-        Of each text and index the example found most, or with `every` all that reach the threshold.
-        """
-        for start in range(0, len(texts), BLOCK):
-            block = [words(text) for text in texts[start : start + BLOCK]]
-            overlaps: list[tuple[int, str, float]] = []
-            for row, found in enumerate(block):
-                if len(found) < self.fewest:
-                    same = self.whole.get(tuple(found), [])
-                    overlaps += [(row, example, 1.0) for example in (same if every else same[:1])]
-            for index in self.indexes:
-                rows = shingles(block, index.size, self.vocabulary)
-                overlaps += index.shares(rows, self.threshold, every=every)
-            yield start, overlaps
+    def __call__(self) -> Callable[[Sequence[str]], list[Overlap]]:
+        return self._overlaps
+
+    def _overlaps(self, texts: Sequence[str]) -> list[Overlap]:
+        block = [words(text) for text in texts]
+        overlaps: list[Overlap] = []
+        for row, found in enumerate(block):
+            if len(found) < self.fewest:
+                same = self.whole.get(tuple(found), [])
+                overlaps += [(row, example, 1.0) for example in (same if self.every else same[:1])]
+        for index in self.indexes:
+            rows = shingles(block, index.size, self.vocabulary)
+            overlaps += index.shares(rows, self.threshold, every=self.every)
+        return overlaps
 
 
 class _Index:

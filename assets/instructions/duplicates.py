@@ -25,7 +25,7 @@ no chains.
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -33,6 +33,8 @@ import numpy as np
 import numpy.typing as npt
 
 from assets.instructions.shingles import Hashes, Shingles, Vocabulary, mix, shingles, words
+from resources.compute.boundary import Compute, in_order
+from resources.compute.this_machine import THIS_MACHINE
 
 BLOCK = 4096
 SHINGLE_WORDS = 5
@@ -61,6 +63,7 @@ def near_duplicates(
     permutations: int = 128,
     shingle: int = SHINGLE_WORDS,
     seed: int = 0,
+    compute: Compute = THIS_MACHINE,
 ) -> list[Duplicate]:
     """Find the rows to drop, sorted by `dropped_id`.
 
@@ -77,7 +80,8 @@ def near_duplicates(
     if not 0 < threshold <= 1 or shingle < 1 or permutations < 1 or seed < 0:
         raise ValueError("threshold is in (0, 1], shingle and permutations at least 1, seed at least 0")
     vocabulary = Vocabulary()
-    keys = _band_keys(texts, shingle, threshold, permutations, seed, vocabulary)
+    banding = _Banding(shingle, band_size(threshold, permutations), permutations, seed, vocabulary)
+    keys = banding.of(texts, compute)
     candidates = np.flatnonzero(_repeated(keys)).tolist()
     literals = np.fromiter((_literals(texts[row]) for row in candidates), np.uint64, count=len(candidates))
     keys = keys[candidates]
@@ -118,28 +122,48 @@ def compared(found: Sequence[str], shingle: int) -> Sequence[str]:
     return letters + [""] * (shingle - len(letters)) if letters else letters
 
 
-def _band_keys(
-    texts: Sequence[str], shingle: int, threshold: float, permutations: int, seed: int, vocabulary: Vocabulary
-) -> Hashes:
-    """Keys of every text's bands, (texts, bands). A text without words has keys of its own."""
-    from rensa import RMinHash
+@dataclass(frozen=True)
+class _Banding:
+    """Keys of texts' bands: `size` values of a signature each."""
 
-    size = band_size(threshold, permutations)
-    bands = permutations // size
-    weights = mix(np.arange(1, size + 1, dtype=np.uint64)) | np.uint64(1)
-    keys = np.empty((len(texts), bands), dtype=np.uint64)
-    for start in range(0, len(texts), BLOCK):
-        lists = [compared(words(text), shingle) for text in texts[start : start + BLOCK]]
-        part = shingles(lists, shingle, vocabulary)
+    shingle: int
+    size: int
+    permutations: int
+    seed: int
+    vocabulary: Vocabulary
+
+    @property
+    def bands(self) -> int:
+        return self.permutations // self.size
+
+    def of(self, texts: Sequence[str], compute: Compute) -> Hashes:
+        """Keys of every text's bands, (texts, bands). A text without words has keys of its own."""
+        keys = np.empty((len(texts), self.bands), dtype=np.uint64)
+        starts = range(0, len(texts), BLOCK)
+        parts = ((start, texts[start : start + BLOCK]) for start in starts)
+        for start, block in zip(starts, in_order(compute, self, parts), strict=True):
+            keys[start : start + BLOCK] = block
+        return keys
+
+    def __call__(self) -> Callable[[tuple[int, Sequence[str]]], Hashes]:
+        return self._keys
+
+    def _keys(self, part: tuple[int, Sequence[str]]) -> Hashes:
+        from rensa import RMinHash
+
+        start, texts = part
+        lists = [compared(words(text), self.shingle) for text in texts]
+        found = shingles(lists, self.shingle, self.vocabulary)
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(
-            part.hashes, part.offsets.astype(np.uint64), permutations, seed
+            found.hashes, found.offsets.astype(np.uint64), self.permutations, self.seed
         )
-        digests = np.array(matrix.to_rows(), dtype=np.uint64)[:, : bands * size].reshape(-1, bands, size)
-        block = keys[start : start + BLOCK]
-        block[:] = mix((digests * weights).sum(axis=2, dtype=np.uint64))
-        wordless = np.flatnonzero(np.diff(part.offsets) == 0)
-        block[wordless] = mix(np.uint64(start) + wordless.astype(np.uint64))[:, None]
-    return keys
+        values = np.array(matrix.to_rows(), dtype=np.uint64)[:, : self.bands * self.size]
+        weights = mix(np.arange(1, self.size + 1, dtype=np.uint64)) | np.uint64(1)
+        banded = values.reshape(-1, self.bands, self.size) * weights
+        keys = mix(banded.sum(axis=2, dtype=np.uint64))
+        wordless = np.flatnonzero(np.diff(found.offsets) == 0)
+        keys[wordless] = mix(np.uint64(start) + wordless.astype(np.uint64))[:, None]
+        return keys
 
 
 def _repeated(keys: Hashes) -> npt.NDArray[np.bool_]:

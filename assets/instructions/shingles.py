@@ -31,6 +31,10 @@ class Vocabulary(dict[str, int]):
         super().__init__()
         self.limit = limit
 
+    def __reduce__(self) -> tuple[type["Vocabulary"], tuple[int]]:
+        """Empty in another process: what it holds is found again from the words."""
+        return Vocabulary, (self.limit,)
+
     def __missing__(self, word: str) -> int:
         if len(self) >= self.limit:
             self.clear()

@@ -28,6 +28,8 @@ from assets.instructions.retractions import Standing
 from assets.instructions.spill import Row, RowsOnDisk
 from assets.instructions.text import benchmark_texts, conversation_text
 from assets.instructions.validate import normalise, problem_in
+from resources.compute.boundary import Compute
+from resources.compute.this_machine import THIS_MACHINE
 from resources.files import disk_full_explained
 from resources.private import mask_private
 from resources.progress import Progress
@@ -61,6 +63,7 @@ def sort_rows(
     seed: int,
     progress: Progress,
     retractions: Standing | None = None,
+    compute: Compute = THIS_MACHINE,
 ) -> Sorted:
     """Sorts rows of RAW_INSTRUCTIONS against benchmark `examples` (rows of BENCHMARK_SPLITS) and `retractions`.
 
@@ -83,6 +86,7 @@ def sort_rows(
             *benchmark_texts(examples),
             n=contamination_ngram,
             threshold=contamination_threshold,
+            compute=compute,
         )
         keep = np.ones(len(groups), dtype=np.bool_)
         for collision in collisions:
@@ -99,6 +103,7 @@ def sort_rows(
             groups.ids.at(clean),
             threshold=near_duplicate_threshold,
             seed=seed,
+            compute=compute,
         ):
             place = bisect_left(groups.ids, duplicate.dropped_id)
             keep[place] = False

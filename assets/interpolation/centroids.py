@@ -15,10 +15,14 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from resources.compute.boundary import Compute, Workers, in_order
+from resources.compute.this_machine import THIS_MACHINE
 
 FIT_ROWS = 100_000
 """Rows that Lloyd's iterations see, and no fewer than `FIT_ROWS_OF_A_CLUSTER` for each cluster."""
@@ -37,6 +41,10 @@ begin from are then drawn evenly."""
 
 BLOCK = 2048
 """Rows of a block: its scores against 256 centroids stay in the processor's cache."""
+
+PART = 16 * BLOCK
+"""Rows that one worker adds up before sums are added to each other: the order of additions, and so the last
+bit, is the same for any number of workers."""
 
 Vectors = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -81,7 +89,13 @@ def in_blocks(count: int, work: Callable[[slice], Result], size: int = BLOCK) ->
                 yield from pool.map(work, blocks[first : first + 4 * threads])
 
 
-def fit_centroids(points: Rows, clusters: int, seed: int, sample: Places | None = None) -> Vectors:
+def fit_centroids(
+    points: Rows,
+    clusters: int,
+    seed: int,
+    sample: Places | None = None,
+    compute: Compute = THIS_MACHINE,
+) -> Vectors:
     """Centroids of k-means, (at most `clusters`, dimension) float32; fewer where fewer rows differ.
 
     `points` are (rows, dimension). `sample` are the places of the rows that Lloyd's iterations see; by
@@ -95,12 +109,16 @@ def fit_centroids(points: Rows, clusters: int, seed: int, sample: Places | None 
     seen = points[:] if len(sample) == count else points[sample]
     centroids = _begin(seen, min(clusters, len(seen)), random)
     before = np.inf
-    for _ in range(ITERATIONS):
-        centroids, inertia = _lloyd(seen, centroids, relocate=True)
-        if inertia >= (1 - TOLERANCE) * before:
-            break
-        before = inertia
-    return _lloyd(points, centroids, relocate=False)[0] if len(seen) < count else centroids
+    with compute.workers(_Sums(seen)) as workers:
+        for _ in range(ITERATIONS):
+            centroids, inertia = _lloyd(seen, centroids, workers, relocate=True)
+            if inertia >= (1 - TOLERANCE) * before:
+                break
+            before = inertia
+    if len(seen) == count:
+        return centroids
+    with compute.workers(_Sums(points)) as workers:
+        return _lloyd(points, centroids, workers, relocate=False)[0]
 
 
 def fit_rows(count: int, clusters: int) -> int:
@@ -108,24 +126,51 @@ def fit_rows(count: int, clusters: int) -> int:
     return min(count, max(FIT_ROWS, FIT_ROWS_OF_A_CLUSTER * clusters))
 
 
-def nearest(points: Rows, centroids: Vectors) -> tuple[npt.NDArray[np.int32], Vectors]:
+def nearest(
+    points: Rows, centroids: Vectors, compute: Compute = THIS_MACHINE
+) -> tuple[npt.NDArray[np.int32], Vectors]:
     """Each row's nearest centroid, (rows,) int32, and the Euclidean distance to it, (rows,) float32."""
-    transposed, half_norms = _prepared(centroids)
     labels = np.empty(len(points), dtype=np.int32)
     distances = np.empty(len(points), dtype=np.float32)
-
-    def work(part: slice) -> None:
-        block = points[part]
-        scores = block @ transposed
-        scores -= half_norms
-        labels[part] = scores.argmax(axis=1)
-        # From differences: |x|² + |c|² - 2xc would lose half the digits close to a centroid.
-        difference = block - centroids[labels[part]]
-        distances[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-
-    for _ in in_blocks(len(points), work):
-        pass
+    parts = _parts(len(points))
+    for part, found in zip(parts, in_order(compute, _Nearest(points, centroids), parts), strict=True):
+        labels[part], distances[part] = found
     return labels, distances
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, min(start + PART, count)) for start in range(0, count, PART)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Nearest:
+    """Builds what finds the nearest centroids of a slice of rows."""
+
+    points: Rows
+    centroids: Vectors
+
+    def __call__(self) -> Callable[[slice], tuple[npt.NDArray[np.int32], Vectors]]:
+        points, centroids = self.points, self.centroids
+        transposed, half_norms = _prepared(centroids)
+
+        def nearest_of(rows: slice) -> tuple[npt.NDArray[np.int32], Vectors]:
+            labels = np.empty(rows.stop - rows.start, dtype=np.int32)
+            distances = np.empty(len(labels), dtype=np.float32)
+
+            def work(part: slice) -> None:
+                block = points[rows.start + part.start : rows.start + part.stop]
+                scores = block @ transposed
+                scores -= half_norms
+                labels[part] = scores.argmax(axis=1)
+                # From differences: |x|² + |c|² - 2xc would lose half the digits close to a centroid.
+                difference = block - centroids[labels[part]]
+                distances[part] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+
+            for _ in in_blocks(len(labels), work):
+                pass
+            return labels, distances
+
+        return nearest_of
 
 
 def _begin(points: Vectors, clusters: int, random: np.random.Generator) -> Vectors:
@@ -164,37 +209,70 @@ def _plus_plus(rows: Vectors, clusters: int, random: np.random.Generator) -> Vec
     return rows[chosen]
 
 
-def _lloyd(points: Rows, centroids: Vectors, *, relocate: bool) -> tuple[Vectors, float]:
+@dataclass(frozen=True)
+class _Sum:
+    """Of a slice of rows: `sums` float64 (clusters, dimension) and `sizes` int64 (clusters,) of the rows nearest
+    to each centroid, and `squared` float32 (rows,), the squared distances."""
+
+    sums: npt.NDArray[np.float64]
+    sizes: npt.NDArray[np.int64]
+    squared: Vectors
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Builds what adds up a slice of rows by their nearest centroids."""
+
+    points: Rows
+
+    def __call__(self) -> Callable[[slice, Vectors], _Sum]:
+        return self._sum
+
+    def _sum(self, rows: slice, centroids: Vectors) -> _Sum:
+        from scipy.sparse import csr_array
+
+        transposed, half_norms = _prepared(centroids)
+
+        def work(part: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vectors, Vectors]:
+            block = self.points[rows.start + part.start : rows.start + part.stop]
+            scores = block @ transposed
+            scores -= half_norms
+            labels = scores.argmax(axis=1)
+            squared = np.einsum("ij,ij->i", block, block)
+            squared -= 2 * scores[np.arange(len(block)), labels]
+            found, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
+            ones = np.ones(len(block), dtype=np.float32)
+            membership = csr_array((ones, own, np.arange(len(block) + 1)), shape=(len(block), len(found)))
+            return found, counts, membership.T @ block, squared
+
+        sums = np.zeros(centroids.shape, dtype=np.float64)
+        sizes = np.zeros(len(centroids), dtype=np.int64)
+        distances = np.empty(rows.stop - rows.start, dtype=np.float32)
+        start = 0
+        for found, counts, part, squared in in_blocks(len(distances), work):
+            sums[found] += part
+            sizes[found] += counts
+            distances[start : start + len(squared)] = squared
+            start += len(squared)
+        return _Sum(sums, sizes, distances)
+
+
+def _lloyd(
+    points: Rows, centroids: Vectors, workers: Workers[_Sum], *, relocate: bool
+) -> tuple[Vectors, float]:
     """The means of the rows nearest to each centroid, and the mean squared distance before they moved.
 
     A centroid without rows stays where it is, or with `relocate` goes to a row that is farthest from its
     own centroid.
     """
-    from scipy.sparse import csr_array
-
-    transposed, half_norms = _prepared(centroids)
-
-    def work(part: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Vectors, Vectors]:
-        block = points[part]
-        scores = block @ transposed
-        scores -= half_norms
-        labels = scores.argmax(axis=1)
-        squared = np.einsum("ij,ij->i", block, block)
-        squared -= 2 * scores[np.arange(len(block)), labels]
-        found, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
-        ones = np.ones(len(block), dtype=np.float32)
-        membership = csr_array((ones, own, np.arange(len(block) + 1)), shape=(len(block), len(found)))
-        return found, counts, membership.T @ block, squared
-
     sums = np.zeros(centroids.shape, dtype=np.float64)
     sizes = np.zeros(len(centroids), dtype=np.int64)
     distances = np.empty(len(points), dtype=np.float32)
-    start = 0
-    for found, counts, part, squared in in_blocks(len(points), work):
-        sums[found] += part
-        sizes[found] += counts
-        distances[start : start + len(squared)] = squared
-        start += len(squared)
+    parts = _parts(len(points))
+    for part, found in zip(parts, workers.map(parts, centroids), strict=True):
+        sums += found.sums
+        sizes += found.sizes
+        distances[part] = found.squared
     empty = np.flatnonzero(sizes == 0)
     moved = (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32)
     moved[empty] = centroids[empty]

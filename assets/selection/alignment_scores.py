@@ -12,6 +12,7 @@ weights the rows where here each counts once.
 """
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from assets.selection.gradients import gradients
 from assets.selection.pool import candidates
 from assets.selection.projection import Projection
 from assets.selection.raise_policy.select import quotas
 from assets.selection.reward_gradient import reward_gradient
 
 if TYPE_CHECKING:
+    from assets.finetuning.row_gradients import RowGradients
     from assets.finetuning.scoring import Example
     from assets.finetuning.trainer import TrainingSession
     from assets.selection.inputs import Inputs
@@ -63,18 +66,31 @@ def alignment_scores(
             batch = order[np.arange(step * size, (step + 1) * size) % len(order)]
             session.step([inputs.rows[place] for place in batch])
         _, direction = reward_gradient(session, examples)
-        for part in session.row_gradients([inputs.rows[place] for place in places]):
-            products[part.rows] = (part.gradients @ direction).cpu().numpy()
-            kept[part.rows] = projection(part.gradients)
-            progress.advance(len(part.rows))
+        with gradients(inputs, session, _Products(direction, projection)) as differentiated:
+            for found, (product, projected) in differentiated([inputs.rows[place] for place in places]):
+                products[found], kept[found] = product, projected
+                progress.advance(len(found))
     session.reset()
     labels = pool.clusters[places] if use_clusters else np.zeros(len(places), np.int32)
     distinct = math.ceil(budget.steps * size / budget.passes)
-    found = np.full(len(pool), np.nan)
-    found[places[directed(products, kept, labels, min(distinct, len(places)), size)]] = normal_scores(
+    scores = np.full(len(pool), np.nan)
+    scores[places[directed(products, kept, labels, min(distinct, len(places)), size)]] = normal_scores(
         len(places)
     )
-    return found
+    return scores
+
+
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """Keeps the products with `direction` (p,), float32 (l,), and the projections, (l, dimensions)."""
+
+    direction: torch.Tensor
+    projection: Projection
+
+    def __call__(
+        self, session: "TrainingSession", part: "RowGradients"
+    ) -> tuple[NDArray[np.float32], torch.Tensor]:
+        return (part.gradients @ self.direction).cpu().numpy(), self.projection(part.gradients)
 
 
 def directed(

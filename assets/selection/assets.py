@@ -27,7 +27,8 @@ from assets.selection.requirements import check, check_budget, repeat_cap, steps
 from assets.selection.shown import shown
 from assets.selection.strategies import REGISTRY, SHARED_SETTINGS
 from assets.selection.strategy import Strategy
-from resources.definitions import LanguageModelSetting, Storage
+from resources.compute.boundary import Compute
+from resources.definitions import ComputeSetting, LanguageModelSetting, Storage
 from resources.errors import SultanaError
 from resources.files import folder_manifest
 
@@ -63,6 +64,7 @@ def curriculum(
     config: CurriculumConfig,
     storage: Storage,
     language_model: LanguageModelSetting,
+    compute: ComputeSetting,
 ) -> dg.MaterializeResult:
     """See DESCRIPTION, which names every strategy."""
     name, seed = strategy_and_seed(context)
@@ -89,7 +91,7 @@ def curriculum(
     if again := stage.previous(["curriculum"]):
         return again[0]
 
-    inputs, refused = _inputs(stage, strategy, config, model, auxiliary, seed)
+    inputs, refused = _inputs(stage, strategy, config, model, auxiliary, compute.open(), seed)
     started = time.monotonic()
     chosen = strategy.select(inputs, config)
     seconds = time.monotonic() - started
@@ -166,6 +168,7 @@ def _inputs(
     config: CurriculumConfig,
     model: "LanguageModel",
     auxiliary: "LanguageModel | None",
+    engine: Compute,
     seed: int,
 ) -> tuple["Inputs", EncodedRows]:
     """All that the strategy may ask for, its requirements checked before anything is encoded or scored."""
@@ -226,5 +229,6 @@ def _inputs(
         work=stage.storage.path("selection", stage.inputs_digest[:32]) if trains else None,
         policy_folder=policy_folder,
         watch=stage.progress,
+        compute=engine,
     )
     return inputs, encoded

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from assets.identity import ID_LENGTH, digest
 from assets.instructions.erasures import erased_rows
 from assets.records import auxiliary_record
+from resources.compute.alike import check_model
+from resources.compute.boundary import Compute, in_order
+from resources.compute.this_machine import THIS_MACHINE
 from resources.errors import SultanaError
 from resources.table_refs import Provenance
 from resources.tables import LanceTables
@@ -168,6 +172,7 @@ def auxiliary_features(
     encoded: Mapping[str, "Encoded"] | None = None,
     store: FeatureStore | None = None,
     watch: Watch,
+    compute: Compute = THIS_MACHINE,
 ) -> tuple[AuxiliaryFeatures, int]:
     """The features of rows (N of them) by `model`, and how many originals had to be scored for them.
 
@@ -185,7 +190,7 @@ def auxiliary_features(
         known = store.read(scorer, list(parents), hidden_size)
     missing = len(ordered) - len(known)
     if missing:
-        _score_missing(ordered, known, model, scorer, store, watch)
+        _score_missing(ordered, known, model, scorer, store, watch, compute)
     return _of_rows(rows, known), missing
 
 
@@ -196,18 +201,17 @@ def _score_missing(
     scorer: str,
     store: FeatureStore | None,
     watch: Watch,
+    compute: Compute,
 ) -> None:
     """Scores what `known` lacks, block by block, and adds it there and to the store."""
-    network, _ = model.load()
+    blocks = [ordered[start : start + ROWS_AT_ONCE] for start in range(0, len(ordered), ROWS_AT_ONCE)]
+    missing = [[one for one in block if one.row_id not in known] for block in blocks]
+    parts = [part for part in missing if part]
+    measuring = _Measuring(model, model.fingerprint())
     pending: list[str] = []
     stored = time.monotonic()
     with watch("scoring rows", len(ordered) - len(known), "rows") as progress:
-        for start in range(0, len(ordered), ROWS_AT_ONCE):
-            block = ordered[start : start + ROWS_AT_ONCE]
-            part = [one for one in block if one.row_id not in known]
-            if not part:
-                continue
-            measured = measure(network, part)
+        for part, measured in zip(parts, in_order(compute, measuring, parts), strict=True):
             for place, one in enumerate(part):
                 numbers = [getattr(measured, name)[place] for name in _NUMBERS]
                 known[one.row_id] = (*numbers, measured.hidden[place])
@@ -218,6 +222,18 @@ def _score_missing(
                 pending, stored = [], time.monotonic()
     if store is not None and pending:
         store.add(scorer, pending, _stacked([known[key] for key in pending]))
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """Builds what measures a list of rows: the model, loaded."""
+
+    model: CausalModel
+    fingerprint: str
+
+    def __call__(self) -> Callable[[Sequence["Encoded"]], AuxiliaryFeatures]:
+        check_model(self.model, self.fingerprint)
+        return partial(measure, self.model.load()[0])
 
 
 def measure(network: Any, rows: Sequence["Encoded"]) -> AuxiliaryFeatures:

@@ -26,6 +26,8 @@ from assets.selection.auxiliary import (
     scorer_id,
 )
 from assets.selection.pool import Budget, Pool
+from resources.compute.boundary import Compute
+from resources.compute.this_machine import THIS_MACHINE
 from resources.errors import SultanaError
 from resources.progress import track
 
@@ -76,7 +78,7 @@ class Inputs:
     `read_scores` a score column as numbers by instruction id; where they or `rewards` are left out,
     strategies that need them raise SultanaError. `store` keeps features; `work` is a folder for the state
     that a killed run goes on from (None: it starts anew); `policy_folder`, which must not exist yet, is
-    where RAISE writes the policy it deploys (None: nowhere).
+    where RAISE writes the policy it deploys (None: nowhere). `compute` is the engine that scores rows.
     """
 
     pool: Pool
@@ -96,6 +98,7 @@ class Inputs:
     work: Path | None = None
     policy_folder: Path | None = None
     watch: Watch = _silent
+    compute: Compute = THIS_MACHINE
     spent: Spent = field(default_factory=Spent)
 
     def __post_init__(self) -> None:
@@ -300,6 +303,7 @@ class Inputs:
             encoded=encoded,
             store=self.store,
             watch=self.watch,
+            compute=self.compute,
         )
         self.spent.rows_scored += scored
         self.spent.scoring_seconds += time.monotonic() - started if scored else 0.0

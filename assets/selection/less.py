@@ -11,18 +11,20 @@ see `Projection`. LESS takes dense signs.
 """
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from assets.selection.gradients import gradients
 from assets.selection.projection import Projection
 from assets.selection.reward_gradient import task_gradients
 from assets.selection.static import highest
 from assets.selection.strategy import Chosen
 
 if TYPE_CHECKING:
+    from assets.finetuning.row_gradients import RowGradients
     from assets.finetuning.trainer import TrainingSession
     from assets.selection.config import LessSettings
     from assets.selection.inputs import Inputs
@@ -56,7 +58,10 @@ def less(inputs: "Inputs", settings: "LessSettings") -> Chosen:
     projection = Projection(session.layout.length, settings.dimensions, inputs.seed)
     influence: dict[str, np.ndarray] = {}
     total = settings.epochs * (len(inputs.pool) + len(drawn))
-    with inputs.progress("gradients of rows", total, "rows") as progress:
+    with (
+        inputs.progress("gradients of rows", total, "rows") as progress,
+        gradients(inputs, session, _Updates(projection)) as differentiated,
+    ):
         for _ in range(settings.epochs):
             order = generator.permutation(drawn)
             rates = []
@@ -68,7 +73,7 @@ def less(inputs: "Inputs", settings: "LessSettings") -> Chosen:
                 task: _unit(projection(gradient[None]))[0]
                 for task, (_, gradient) in task_gradients(session, examples).items()
             }
-            for places, updates in _projected(session, inputs, projection):
+            for places, updates in differentiated(inputs.rows):
                 for task, direction in tasks.items():
                     column = influence.setdefault(task, np.zeros(len(inputs.pool)))
                     column[places] += np.mean(rates) * (updates @ direction).numpy()
@@ -94,14 +99,16 @@ def less(inputs: "Inputs", settings: "LessSettings") -> Chosen:
     )
 
 
-def _projected(
-    session: "TrainingSession", inputs: "Inputs", projection: Projection
-) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Places of rows and their projected directions of unit length, (l, dimensions)."""
-    first, second = session.moments()
-    for part in session.row_gradients(inputs.rows):
+@dataclass(frozen=True, eq=False)
+class _Updates:
+    """Keeps the projected directions of unit length, (l, dimensions), in which Adam would go."""
+
+    projection: Projection
+
+    def __call__(self, session: "TrainingSession", part: "RowGradients") -> torch.Tensor:
+        first, second = session.moments()
         means = part.gradients / part.label_weights[:, None].to(part.gradients)
-        yield part.rows, _unit(projection(adam_updates(means, first, second, session.step_number)))
+        return _unit(self.projection(adam_updates(means, first, second, session.step_number)))
 
 
 def _unit(vectors: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,169 @@
+"""What each stage makes of small real inputs with an engine, as bytes and numbers to compare."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from resources.compute.boundary import Compute
+
+ROWS = 3000
+Made = dict[str, Any]
+"""Arrays, by what they are."""
+
+
+def texts(count: int = ROWS) -> list[str]:
+    """Texts of which a tenth repeat another but for case, and some are empty."""
+    random = np.random.default_rng(7)
+    words = [f"word{number}" for number in range(400)]
+    found = [" ".join(random.choice(words, size=random.integers(4, 40))) for _ in range(count)]
+    for place in range(0, count, 10):
+        found[place] = found[place - 1].title() if place else ""
+    return found
+
+
+def embedding(compute: Compute) -> Made:
+    """Vectors of 96 texts by the embedded embedder, in 6 parts."""
+    from assets.embeddings.embed import embed_missing
+    from resources.embedder import SentenceEmbedder
+
+    given = {f"{number:032x}": text for number, text in enumerate(texts(96))}
+    batches = embed_missing(given, set(), SentenceEmbedder(device="cpu"), batch_rows=16, compute=compute)
+    made = pa.Table.from_batches(batches)
+    vectors = np.stack(made["vector"].to_numpy(zero_copy_only=False))
+    return {"ids": made["instruction_id"].to_pylist(), "vectors": vectors}
+
+
+def duplicates(compute: Compute) -> Made:
+    """Near-duplicates among texts, in blocks of 4,096."""
+    from assets.instructions.duplicates import near_duplicates
+
+    given = texts(4 * ROWS)
+    ids = [f"{number:032x}" for number in range(len(given))]
+    return {"duplicates": near_duplicates(given, ids, compute=compute)}
+
+
+def contamination(compute: Compute) -> Made:
+    """Rows that hold benchmark texts."""
+    from assets.instructions.contamination import contaminated
+
+    given = texts(4 * ROWS)
+    ids = [f"{number:032x}" for number in range(len(given))]
+    collisions = contaminated(given, ids, given[5::97], ids[5::97], n=5, threshold=0.5, compute=compute)
+    return {"collisions": collisions}
+
+
+def clusters(compute: Compute) -> Made:
+    """Clusters, densities and representatives of originals and mixes, fitted on all rows."""
+    from assets.diversity.clusters import cluster
+    from assets.diversity.merged import merge
+
+    random = np.random.default_rng(3)
+    count, dimension = 60_000, 16
+    centres = random.normal(size=(40, dimension)) * 2
+    points = (centres[random.integers(40, size=count)] + random.normal(size=(count, dimension))).astype(
+        np.float32
+    )
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    ids = pa.array([f"{number:032x}" for number in range(count)])
+    mixes = pa.array([f"f{number:031x}" for number in range(count)])
+    parents = [ids.take(pa.array(random.integers(count, size=count))) for _ in range(2)]
+    rows = merge(ids, points, mixes, parents[0], parents[1], random.random(count))
+    return {"table": cluster(rows, clusters=40, representatives=0.1, seed=5, compute=compute)}
+
+
+def scores(compute: Compute, folder: Path) -> Made:
+    """Log-probabilities and states of rows by a small model, in blocks of 128; and the order of IFD."""
+    from assets.selection.auxiliary import auxiliary_features, scorer_id
+
+    model, rows = small_language_model(folder), training_rows(folder, 600)
+    found, scored = auxiliary_features(
+        rows,
+        model,
+        scorer=scorer_id(model, "", 64),
+        watch=lambda label, total, unit: nullcontext(Silent()),
+        compute=compute,
+    )
+    ratios = (found.given_prompt / found.alone).argsort(kind="stable")
+    return {
+        "scored": scored,
+        "given_prompt": found.given_prompt,
+        "alone": found.alone,
+        "hidden": found.hidden,
+        "order": ratios,
+    }
+
+
+def gradients(compute: Compute, folder: Path) -> Made:
+    """LESS: projected gradients of each row after each epoch of a warm-up, and what it chooses."""
+    from assets.finetuning.scoring import Example
+    from assets.finetuning.training_config import TrainingConfig
+    from assets.selection.config import LessSettings
+    from assets.selection.inputs import Inputs
+    from assets.selection.less import less
+    from assets.selection.pool import Budget, Pool
+
+    rows = training_rows(folder, 160)
+    names = [row.row_id for row in rows]
+    inputs = Inputs(
+        pool=Pool.build(names, ["original"] * len(rows), [0] * len(rows), [8] * len(rows)),
+        budget=Budget(4, 8, 1),
+        seed=2,
+        rows=rows,
+        model=small_language_model(folder),
+        training=TrainingConfig(rank=4, learning_rate=1e-2, schedule="constant", gradient_clip=0),
+        compute=compute,
+    )
+    inputs.__dict__["reward_examples"] = [
+        Example(row.row_id, f"task-{number % 2}", row.parents[0]) for number, row in enumerate(rows[:8])
+    ]
+    chosen = less(inputs, LessSettings(dimensions=512, warmup_share=0.2, epochs=2))
+    return {"selections": chosen.selections, "differentiated": inputs.spent.rows_differentiated}
+
+
+class Silent:
+    """Progress that nobody sees."""
+
+    def advance(self, count: float = 1) -> None:
+        """Nothing."""
+
+
+def small_language_model(folder: Path) -> Any:
+    """A language model of random weights in `folder`, written once."""
+    from small_models import tiny_llama, tiny_tokenizer
+
+    from resources.language_model import LanguageModel
+
+    if not (folder / "config.json").exists():
+        tiny_llama().save_pretrained(folder)
+        tiny_tokenizer().save_pretrained(folder)
+    return LanguageModel(str(folder), dtype="float32")
+
+
+def training_rows(folder: Path, count: int) -> list[Any]:
+    """Rows of the small model's tokens, of many lengths."""
+    from assets.finetuning.encoding import Encoded
+    from assets.finetuning.training_row import TrainingRow
+
+    random = np.random.default_rng(11)
+    rows = []
+    for number in range(count):
+        length = int(random.integers(6, 48))
+        start = int(random.integers(2, length - 2))
+        ids = random.integers(3, 40, size=length).astype(np.int32)
+        encoded = Encoded(f"{number:032x}", ids, np.arange(length) >= start, start)
+        rows.append(TrainingRow(encoded.row_id, (encoded,)))
+    return rows
+
+
+STAGES: dict[str, Callable[..., Made]] = {
+    "embedding": embedding,
+    "near-duplicates": duplicates,
+    "contamination": contamination,
+    "clusters": clusters,
+    "scores": scores,
+    "gradients": gradients,
+}

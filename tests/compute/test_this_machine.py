@@ -1,0 +1,123 @@
+"""The engine of one machine is a plain loop, and nothing of it knows Ray."""
+
+import importlib.util
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from pydantic import ValidationError
+
+from assets.instructions.shingles import Vocabulary
+from orchestration.settings import RESOURCES, check_configuration
+from resources.compute.alike import check_alike, check_model, code_facts
+from resources.compute.boundary import in_order
+from resources.compute.ray_cluster import RayCluster, connect
+from resources.compute.this_machine import THIS_MACHINE
+from resources.definitions import ComputeSetting, Engine
+from resources.embedder import SentenceEmbedder
+from resources.errors import SultanaError, TransientError
+from resources.language_model import LanguageModel
+
+
+def test_results_come_in_order_as_parts_are_taken_and_the_work_is_built_once() -> None:
+    built: list[str] = []
+    taken: list[int] = []
+
+    def parts() -> Iterator[int]:
+        for number in range(4):
+            taken.append(number)
+            yield number
+
+    def factory() -> Callable[[int, int], int]:
+        built.append("here")
+        return lambda part, shared: part * shared
+
+    with THIS_MACHINE.workers(factory) as workers:
+        assert built == []  # nothing is loaded for no part
+        results = workers.map(parts(), 10)
+        assert next(results) == 0 and taken == [0]  # one part in memory at a time
+        assert list(results) == [10, 20, 30]
+        assert list(workers.map([5], 2)) == [10]
+    assert built == ["here"]
+
+
+def test_what_the_work_raises_is_raised() -> None:
+    def factory() -> Callable[[int], float]:
+        return lambda part: 1 / part
+
+    results = in_order(THIS_MACHINE, factory, [2, 0])
+    assert next(results) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_the_engine_is_a_setting_and_this_machine_unless_it_says_otherwise() -> None:
+    assert ComputeSetting().open() is THIS_MACHINE
+    assert RESOURCES["compute"].engine is Engine.local
+    setting = ComputeSetting(engine=Engine.ray, address="10.0.0.1:6379", workers=3, gpus_per_worker=1)
+    assert setting.open() == RayCluster("10.0.0.1:6379", count=3, cpus=1.0, gpus=1.0, wait_seconds=300.0)
+    check_configuration({"resources": {"compute": {"config": {"engine": "ray", "workers": 2}}}})
+    for wrong in ({"engine": "spark"}, {"workers": -1}, {"cpus_per_worker": 0.0}):
+        with pytest.raises(SultanaError):
+            check_configuration({"resources": {"compute": {"config": wrong}}})
+    with pytest.raises(ValidationError):
+        ComputeSetting(wait_seconds=0.0)
+
+
+def test_nothing_imports_ray_where_the_engine_is_this_machine() -> None:
+    code = (
+        "import sys, orchestration.definitions, assets.embeddings.embed, assets.diversity.clusters, "
+        "assets.instructions.sort, assets.selection.inputs\n"
+        "from resources.definitions import ComputeSetting\n"
+        "from resources.compute.boundary import in_order\n"
+        "list(in_order(ComputeSetting().open(), lambda: abs, [1]))\n"
+        "sys.exit('ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_a_missing_ray_is_one_sentence_with_a_remedy() -> None:
+    with pytest.raises(SultanaError) as raised:
+        list(in_order(RayCluster(), lambda: abs, [1]))
+    assert raised.value.code == "ray-not-installed" and "sultana[ray]" in raised.value.remedy
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_an_address_of_ray_client_is_refused() -> None:
+    with pytest.raises(SultanaError) as raised:
+        connect("ray://10.0.0.1:10001")
+    assert raised.value.code == "ray-client-address"
+
+
+def test_a_worker_with_other_code_or_another_model_is_refused() -> None:
+    check_alike(code_facts(), "here")
+    with pytest.raises(SultanaError) as raised:
+        check_alike({**code_facts(), "torch": "0.1"}, "node-7")
+    assert raised.value.code == "worker-differs" and "node-7 has torch" in raised.value.problem
+    with pytest.raises(SultanaError) as raised:
+        check_model(SentenceEmbedder(dtype="float32"), "of another model")
+    assert raised.value.code == "worker-model-differs"
+
+
+def test_models_travel_as_settings_and_errors_whole() -> None:
+    embedder = SentenceEmbedder(dtype="float32", batch_tokens=512)
+    embedder.embed(["loaded"])
+    sent = pickle.dumps(embedder)
+    assert len(sent) < 1000
+    assert pickle.loads(sent).fingerprint() == embedder.fingerprint()  # noqa: S301
+    model = LanguageModel(dtype="float32")
+    assert vars(pickle.loads(pickle.dumps(model))) == vars(LanguageModel(dtype="float32"))  # noqa: S301
+    for kind in (SultanaError, TransientError):
+        error = pickle.loads(pickle.dumps(kind("It is wrong", "Correct it", code="wrong")))  # noqa: S301
+        assert type(error) is kind
+        assert (error.problem, error.remedy, error.code) == ("It is wrong", "Correct it", "wrong")
+
+
+def test_a_vocabulary_travels_empty() -> None:
+    words = Vocabulary(limit=10)
+    number = words["fruit"]
+    found = pickle.loads(pickle.dumps(words))  # noqa: S301
+    assert dict(found) == {} and found.limit == 10 and found["fruit"] == number
