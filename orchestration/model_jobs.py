@@ -193,6 +193,7 @@ def maintain_versions(
 
 
 @dg.op
+@explained_op
 def back_up_data(context: dg.OpExecutionContext, config: BackupConfig, registry: ModelRegistry) -> None:
     """A verified copy of the data folder as it is at one moment. Restoring needs an empty one: `sultana restore`."""
     from orchestration.backing_up import back_up, show_backup
