@@ -66,6 +66,21 @@ def ui(tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Iterato
         yield address, process, data
 
 
+def test_other_users_of_the_machine_cannot_reach_the_code_servers(
+    ui: tuple[str, subprocess.Popen[bytes], Path],
+) -> None:
+    _, process, _ = ui
+    sockets = {
+        Path(one.laddr)
+        for part in psutil.Process(process.pid).children(recursive=True)
+        for one in part.net_connections(kind="unix")
+        if str(one.laddr).startswith("/")
+    }
+    assert len(sockets) >= 2
+    # Dagster's own lies open in the folder for temporary files.
+    assert [path for path in sockets if path.exists() and path.stat().st_mode & 0o077] == []
+
+
 @pytest.mark.parametrize("part", [("dagster._daemon",), ("code-server",), ("orchestration.web.serve",)])
 def test_a_part_that_is_killed_comes_back(
     ui: tuple[str, subprocess.Popen[bytes], Path], part: tuple[str, ...]
