@@ -1,6 +1,7 @@
 """What `sultana ui` runs: Dagster's code server and daemon, and the guarded web servers."""
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ def services_of(port: int, mlflow_port: int | None, *, read_only: bool) -> Itera
 
     Web server and daemon share one code server, which listens on a socket in a private folder, as under `dagster dev`.
     """
+    # At the end nobody is left whose call the code server would have to wait a minute for.
+    os.environ.setdefault("DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD", "5")
     with tempfile.TemporaryDirectory(prefix="sultana-") as folder:
         socket = Path(folder) / "code"
         workspace = Path(folder) / "workspace.yaml"
