@@ -1,11 +1,12 @@
 """Giving versions of tables up: which may go, what that frees, and the removal, safe against a kill at any instant.
 
 The order is: a row in the log of what was reclaimed -> tag -> files. After the first the version counts as given up,
-whatever of it is left; the next removal takes that too.
+whatever of it is left; the next removal takes that too. Files of no version, which killed writes leave, go as well.
 """
 
 import contextlib
 import datetime
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ Version = tuple[str, int]
 """A table and the number of one of its versions."""
 
 LONGEST_WAIT = 600.0
+ORPHAN_SECONDS = 3600.0
+"""A call into Lance that took too long was given up and may still write; after this long it does not."""
+_PLACES = ("data", "_deletions", "_indices", "_transactions")
 NEWEST, YOUNG, HELD_BY_TAG = "newest version", "younger than the retention age", "holds a tag of somebody's"
 
 
@@ -110,14 +114,14 @@ def _size(path: Path) -> int:
 
 
 def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
-    """Remove what was planned; the bytes freed. Only for use inside `no_writer`, with a plan made there.
+    """Remove what was planned, and orphans; the bytes freed. Only for use inside `no_writer`, with a plan made there.
 
     Raises SultanaError where Lance cannot remove it; the versions then count as given up, and the next removal
     takes them.
     """
-    if not planned.versions:
-        return 0
     folder = tables.path(planned.table)
+    if not planned.versions:
+        return _remove_orphans(folder)
     if planned.given_up:
         record_reclaimed(tables.commits, planned.given_up, run_id, reason)
     lance_folder.remove_tags(folder, planned.versions)
@@ -136,8 +140,41 @@ def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
             "Run `sultana doctor`; then run the same command again, which removes them",
             code="table-cleanup-failed",
         ) from error
+    return int(freed.bytes_removed) + _remove_orphans(folder)
+
+
+def orphans(folder: Path) -> list[Path]:
+    """Files in a table's folder that no version on disk has, and that nobody has written to for an hour.
+
+    Only for use while nobody writes the table. Raises ValueError, OSError or RuntimeError where the files of a version
+    cannot be listed: then it is not known which are needed.
+    """
+    versions = lance_folder.versions_on_disk(folder)
+    if not versions:
+        return []
+    newest = lance_folder.open_version(folder, versions[0])
+    tracked = within_time(f"listing {folder.name}", lambda: newest.tracked_files().read_all())
+    needed = {folder / path for path in tracked["path"].to_pylist()}
+    before = time.time() - ORPHAN_SECONDS
+    found = (path for place in _PLACES for path in (folder / place).rglob("*"))
+    return sorted(
+        path for path in found if path.is_file() and path not in needed and path.stat().st_mtime < before
+    )
+
+
+def _remove_orphans(folder: Path) -> int:
+    """The bytes freed."""
+    try:
+        found = orphans(folder)
+    except (ValueError, OSError, RuntimeError):  # Lance has no class of its own for a file it cannot read
+        return 0
+    size = sum(_size(path) for path in found)
+    for path in found:
+        path.unlink()
+        if path.parent.parent.name == "_indices" and not any(path.parent.iterdir()):
+            path.parent.rmdir()
     sync_filesystem(folder)
-    return int(freed.bytes_removed)
+    return size
 
 
 def data_files(tables: LanceTables, table: str) -> Sequence[int]:

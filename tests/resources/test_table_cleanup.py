@@ -252,3 +252,19 @@ def test_nothing_is_removed_without_a_plan(tables: LanceTables) -> None:
     assert remove(tables, Plan("numbers", (), (), {}), "run", "none") == 0
     assert bytes_of(tables, Plan("numbers", (), (), {})) == 0
     assert os.listdir(tables.path("numbers") / "_versions") and tables.read(ref).num_rows == 3000
+
+
+def test_files_of_no_version_go_once_nobody_can_be_writing_them(tables: LanceTables) -> None:
+    ref = put(tables, "a")
+    folder = tables.path("numbers")
+    (folder / "_indices" / "killed").mkdir(parents=True)
+    strays = [folder / "data" / "killed.lance", folder / "_indices" / "killed" / "page.lance"]
+    for path in strays:
+        path.write_bytes(bytes(1000))
+    assert removed(tables) == 0 and table_cleanup.orphans(folder) == []
+    for path in folder.rglob("*"):
+        os.utime(path, (1.0, 1.0))
+    assert table_cleanup.orphans(folder) == sorted(strays)
+    assert removed(tables) == 2000
+    assert not any(path.exists() for path in strays) and not strays[1].parent.exists()
+    assert tables.read(ref).num_rows == 3000 and tables.check() == []
