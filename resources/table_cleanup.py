@@ -6,7 +6,6 @@ whatever of it is left; the next removal takes that too. Files of no version, wh
 
 import contextlib
 import datetime
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from resources import lance_folder
 from resources.commits import Commit
 from resources.errors import SultanaError
 from resources.files import exclusive_lock, sync_filesystem
+from resources.orphans import files_of_no_version, remove_files
 from resources.reclaimed import reclaimed, record_reclaimed
 from resources.tables import LanceTables
 from resources.time_limit import within_time
@@ -27,7 +27,6 @@ Version = tuple[str, int]
 LONGEST_WAIT = 600.0
 ORPHAN_SECONDS = 3600.0
 """A call into Lance that took too long was given up and may still write; after this long it does not."""
-_PLACES = ("data", "_deletions", "_indices", "_transactions")
 NEWEST, YOUNG, HELD_BY_TAG = "newest version", "younger than the retention age", "holds a tag of somebody's"
 
 
@@ -121,7 +120,7 @@ def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
     """
     folder = tables.path(planned.table)
     if not planned.versions:
-        return _remove_orphans(folder)
+        return _remove_orphans(tables, planned.table)
     if planned.given_up:
         record_reclaimed(tables.commits, planned.given_up, run_id, reason)
     lance_folder.remove_tags(folder, planned.versions)
@@ -140,41 +139,17 @@ def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
             "Run `sultana doctor`; then run the same command again, which removes them",
             code="table-cleanup-failed",
         ) from error
-    return int(freed.bytes_removed) + _remove_orphans(folder)
-
-
-def orphans(folder: Path) -> list[Path]:
-    """Files in a table's folder that no version on disk has, and that nobody has written to for an hour.
-
-    Only for use while nobody writes the table. Raises ValueError, OSError or RuntimeError where the files of a version
-    cannot be listed: then it is not known which are needed.
-    """
-    versions = lance_folder.versions_on_disk(folder)
-    if not versions:
-        return []
-    newest = lance_folder.open_version(folder, versions[0])
-    tracked = within_time(f"listing {folder.name}", lambda: newest.tracked_files().read_all())
-    needed = {folder / path for path in tracked["path"].to_pylist()}
-    before = time.time() - ORPHAN_SECONDS
-    found = (path for place in _PLACES for path in (folder / place).rglob("*"))
-    return sorted(
-        path for path in found if path.is_file() and path not in needed and path.stat().st_mtime < before
-    )
-
-
-def _remove_orphans(folder: Path) -> int:
-    """The bytes freed."""
-    try:
-        found = orphans(folder)
-    except (ValueError, OSError, RuntimeError):  # Lance has no class of its own for a file it cannot read
-        return 0
-    size = sum(_size(path) for path in found)
-    for path in found:
-        path.unlink()
-        if path.parent.parent.name == "_indices" and not any(path.parent.iterdir()):
-            path.parent.rmdir()
     sync_filesystem(folder)
-    return size
+    return int(freed.bytes_removed) + _remove_orphans(tables, planned.table)
+
+
+def _remove_orphans(tables: LanceTables, table: str) -> int:
+    """The bytes freed; none where it cannot be known which files are needed."""
+    try:
+        found = files_of_no_version(tables, table, ORPHAN_SECONDS)
+    except (SultanaError, ValueError, OSError, RuntimeError):  # Lance has no class for what it cannot read
+        return 0
+    return remove_files(tables.path(table), found)
 
 
 def data_files(tables: LanceTables, table: str) -> Sequence[int]:

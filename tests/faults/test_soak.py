@@ -11,6 +11,7 @@ import pytest
 
 from orchestration.compaction import compact_table, is_fragmented
 from resources import table_cleanup
+from resources.orphans import files_of_no_version
 from resources.table_cleanup import no_writer, plan, remove
 from resources.table_refs import Provenance
 from resources.tables import LanceTables
@@ -67,7 +68,7 @@ def maintain(root: Path) -> tuple[float, float, int]:
     return (
         disk / live,
         min(_seconds_to_open(root) for _ in range(9)),
-        len(table_cleanup.orphans(tables.path("plain"))),
+        len(files_of_no_version(tables, "plain")),
     )
 
 
