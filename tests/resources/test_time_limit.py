@@ -1,5 +1,7 @@
 """A storage call that hangs ends in a sentence; anything else passes through unchanged."""
 
+import itertools
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -41,3 +43,21 @@ def test_the_time_that_the_rows_take_does_not_count(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SultanaError, match="did not answer within .*writing t"):
         within_time_fed("writing t", stuck, lambda: [forever.wait() for _ in stuck])
     forever.set()
+
+
+def test_what_was_interrupted_is_fed_no_more() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[int]:
+        for number in itertools.count():
+            if number == 3:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.01)
+            yield number
+
+    feed = Feed(endless())
+    with pytest.raises(KeyboardInterrupt):
+        within_time_fed("writing t", feed, lambda: taken.extend(feed))
+    fed = len(taken)
+    time.sleep(0.1)
+    assert len(taken) == fed < 100
