@@ -1,7 +1,7 @@
 """Giving versions of tables up: which may go, what that frees, and the removal, safe against a kill at any instant.
 
 The order is: a row in the log of what was reclaimed -> tag -> files. After the first the version counts as given up,
-whatever of it is left; the next removal takes that too.
+whatever of it is left; the next removal takes that too. Files of no version, which killed writes leave, go as well.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from resources import lance_folder
 from resources.commits import Commit
 from resources.errors import SultanaError
 from resources.files import exclusive_lock, sync_filesystem
+from resources.orphans import files_of_no_version, remove_files
 from resources.reclaimed import reclaimed, record_reclaimed
 from resources.tables import LanceTables
 from resources.time_limit import within_time
@@ -24,6 +25,8 @@ Version = tuple[str, int]
 """A table and the number of one of its versions."""
 
 LONGEST_WAIT = 600.0
+ORPHAN_SECONDS = 3600.0
+"""A call into Lance that took too long was given up and may still write; after this long it does not."""
 NEWEST, YOUNG, HELD_BY_TAG = "newest version", "younger than the retention age", "holds a tag of somebody's"
 
 
@@ -110,14 +113,14 @@ def _size(path: Path) -> int:
 
 
 def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
-    """Remove what was planned; the bytes freed. Only for use inside `no_writer`, with a plan made there.
+    """Remove what was planned, and orphans; the bytes freed. Only for use inside `no_writer`, with a plan made there.
 
     Raises SultanaError where Lance cannot remove it; the versions then count as given up, and the next removal
     takes them.
     """
-    if not planned.versions:
-        return 0
     folder = tables.path(planned.table)
+    if not planned.versions:
+        return _remove_orphans(tables, planned.table)
     if planned.given_up:
         record_reclaimed(tables.commits, planned.given_up, run_id, reason)
     lance_folder.remove_tags(folder, planned.versions)
@@ -137,7 +140,16 @@ def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
             code="table-cleanup-failed",
         ) from error
     sync_filesystem(folder)
-    return int(freed.bytes_removed)
+    return int(freed.bytes_removed) + _remove_orphans(tables, planned.table)
+
+
+def _remove_orphans(tables: LanceTables, table: str) -> int:
+    """The bytes freed; none where it cannot be known which files are needed."""
+    try:
+        found = files_of_no_version(tables, table, ORPHAN_SECONDS)
+    except (SultanaError, ValueError, OSError, RuntimeError):  # Lance has no class for what it cannot read
+        return 0
+    return remove_files(tables.path(table), found)
 
 
 def data_files(tables: LanceTables, table: str) -> Sequence[int]:

@@ -53,8 +53,10 @@ def make_indices(
 
     wanted: list[tuple[str, str, dict[str, Any]]] = [(column, "BTREE", {}) for column in record.indexed]
     wanted += [(column, INVERTED, _WORDS) for column in record.searched]
-    present = {one.name: one for one in dataset.describe_indices()} if wanted else {}
-    rows = dataset.count_rows() if wanted else 0
+    if not wanted:
+        return dataset
+    present = {one.name: one for one in within_time(f"listing {folder.name}", dataset.describe_indices)}
+    rows = within_time(f"counting {folder.name}", dataset.count_rows)
     due = [one for one in wanted if _due(present.get(_name(one[0])), rows)]
     if not due:
         return dataset

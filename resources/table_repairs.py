@@ -8,12 +8,8 @@ from resources.commits import Commit
 from resources.errors import SultanaError
 from resources.files import sync_filesystem, sync_path
 from resources.findings import Repair
-from resources.reclaimed import reclaimed
+from resources.orphans import files_of_no_version, remove_files
 from resources.tables import LanceTables
-from resources.time_limit import within_time
-
-_PLACES = ("data", "_deletions", "_indices", "_transactions")
-"""Where Lance keeps the files of versions, below a table's folder."""
 
 
 def remove_phantom(tables: LanceTables, table: str) -> Repair:
@@ -84,7 +80,7 @@ def orphans(tables: LanceTables, table: str) -> list[Path]:
     """
     try:
         with tables.locked(table, wait=0.0):
-            return _orphans(tables, table)
+            return files_of_no_version(tables, table)
     except (SultanaError, ValueError, OSError, RuntimeError):  # Lance has no class for what it cannot read
         return []
 
@@ -94,35 +90,9 @@ def remove_orphans(tables: LanceTables, table: str) -> Repair:
 
     def mend() -> None:
         with tables.locked(table):
-            for path in _orphans(tables, table):
-                path.unlink()
-            folder = tables.path(table)
-            for place in sorted((folder / "_indices").glob("*/")):
-                if not any(place.iterdir()):
-                    place.rmdir()
-            sync_filesystem(folder)
+            remove_files(tables.path(table), files_of_no_version(tables, table))
 
     return Repair(f"remove the files in {tables.path(table)} that belong to no version", mend)
-
-
-def _orphans(tables: LanceTables, table: str) -> list[Path]:
-    folder = tables.path(table)
-    versions = lance_folder.versions_on_disk(folder)
-    if not versions:
-        return []
-    newest = lance_folder.open_version(folder, versions[0])
-    tracked = within_time(f"listing {folder.name}", lambda: newest.tracked_files().read_all())
-    used = set(tracked["path"].to_pylist())
-    gone = reclaimed(tables.commits)
-    for commit in tables.commits.history(table):
-        if commit.sequence not in gone:
-            used |= {one.path for one in tables.commits.files(commit)}
-    return sorted(
-        path
-        for place in _PLACES
-        for path in (folder / place).rglob("*")
-        if not path.is_dir() and path.relative_to(folder).as_posix() not in used
-    )
 
 
 def _remove_folder(folder: Path) -> None:

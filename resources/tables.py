@@ -325,7 +325,7 @@ class LanceTables:
         dataset = lance_folder.open_version(folder, lance_folder.restore_version(folder, pointer.version))
         stored = dataset.schema.metadata or {}
         if any(stored.get(name.encode()) != value.encode() for name, value in (metadata or {}).items()):
-            dataset.update_schema_metadata(dict(metadata or {}))
+            within_time(f"naming {record.table}", dataset.update_schema_metadata, dict(metadata or {}))
         return dataset
 
     def _acknowledge(
@@ -352,7 +352,7 @@ class LanceTables:
             record.table,
             dataset.version,
             digest,
-            dataset.count_rows(),
+            within_time(f"counting {record.table}", dataset.count_rows),
             record.key,
             provenance.idempotency_key,
             provenance.run_id,

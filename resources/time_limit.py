@@ -10,6 +10,7 @@ from resources.errors import SultanaError
 STORAGE_SECONDS = 600.0
 """Longest that one call may take; the slowest seen, an upsert into a million rows, took half a second."""
 
+_LAST_SECONDS = 5.0
 _PANIC = "PanicException"
 
 P = ParamSpec("P")
@@ -21,11 +22,12 @@ class Feed(Generic[T]):
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items = iter(items)
+        self._stopped = False
         self.since: float | None = time.monotonic()
         """When the library was last given something to do; None while it waits for us."""
 
     def __iter__(self) -> Iterator[T]:
-        while True:
+        while not self._stopped:
             self.since = None
             try:
                 item = next(self._items)
@@ -34,6 +36,11 @@ class Feed(Generic[T]):
             finally:
                 self.since = time.monotonic()
             yield item
+        raise InterruptedError("nobody waits for this any more")
+
+    def stop(self) -> None:
+        """Let the library have an error in place of the next item."""
+        self._stopped = True
 
 
 def within_time(what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -54,11 +61,21 @@ def within_seconds(seconds: float, what: str, call: Callable[P, T], *args: P.arg
 
 def within_time_fed(what: str, feed: Feed[Any], call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The same for a call that consumes `feed`: STORAGE_SECONDS from one item that it was given to the next."""
-    return _waited(what, STORAGE_SECONDS, lambda: feed.since, lambda: call(*args, **kwargs))
+    try:
+        return _waited(what, STORAGE_SECONDS, lambda: feed.since, lambda: call(*args, **kwargs), feed.stop)
+    finally:
+        feed.stop()
 
 
-def _waited(what: str, seconds: float, since: Callable[[], float | None], call: Callable[[], T]) -> T:
+def _waited(
+    what: str,
+    seconds: float,
+    since: Callable[[], float | None],
+    call: Callable[[], T],
+    interrupted: Callable[[], None] = lambda: None,
+) -> T:
     outcome: dict[str, Any] = {}
+    ended = threading.Event()
 
     def run() -> None:
         try:
@@ -66,10 +83,11 @@ def _waited(what: str, seconds: float, since: Callable[[], float | None], call: 
         except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
             # What native code calls a panic is an error like others to whoever reads a damaged file.
             outcome["error"] = OSError(str(error)) if type(error).__name__ == _PANIC else error
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=run, name=f"storage: {what}", daemon=True)
-    thread.start()
-    while thread.is_alive():
+    threading.Thread(target=run, name=f"storage: {what}", daemon=True).start()
+    while not ended.is_set():
         began = since()
         left = seconds if began is None else began + seconds - time.monotonic()
         if left <= 0:
@@ -78,7 +96,12 @@ def _waited(what: str, seconds: float, since: Callable[[], float | None], call: 
                 "Check the disk or the object store, then run the same command again; nothing was acknowledged",
                 code="storage-timeout",
             )
-        thread.join(left)
+        try:
+            ended.wait(left)
+        except BaseException:  # the keyboard, or a request to end: what is under way may come to its end
+            interrupted()
+            ended.wait(_LAST_SECONDS)
+            raise
     if "error" in outcome:
         raise outcome["error"]
     value: T = outcome["value"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestration.failures import explain
 
+from assets.failures import explain
 from assets.records import Record
 from resources.commits import CommitLog
 from resources.files import folder_manifest, publish_folder, write_atomically

@@ -121,3 +121,45 @@ def test_sync_filesystem_reports_a_missing_path(tmp_path: Path) -> None:
     files.sync_filesystem(tmp_path)
     with pytest.raises(FileNotFoundError):
         files.sync_filesystem(tmp_path / "missing")
+
+
+def test_without_syncfs_every_file_and_every_name_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "table"
+    (folder / "data").mkdir(parents=True)
+    for name in ("manifest", "data/rows"):
+        (folder / name).touch()
+    (folder / "link").symlink_to("manifest")
+    synced: list[str] = []
+    monkeypatch.setattr(files, "sync_path", lambda path: synced.append(path.name))
+    monkeypatch.setattr(files, "_libc", object)
+    files.sync_filesystem(folder)
+    assert sorted(synced[:-2]) == ["data", "manifest", "rows"] and synced.index("rows") < synced.index("data")
+    assert synced[-2:] == ["table", tmp_path.name]
+
+
+def test_a_folder_that_is_made_has_its_name_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_path", synced.append)
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir() and synced == [tmp_path, tmp_path / "a"]
+    files.make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2
+
+
+def test_a_file_made_aside_is_whole_or_absent(tmp_path: Path) -> None:
+    final = tmp_path / "file"
+    (tmp_path / ".file.partial").mkdir()
+    (tmp_path / ".file.partial" / "left by a kill").touch()
+    with pytest.raises(InterruptedError), files.made_aside(final) as place:
+        place.write_bytes(b"half")
+        raise InterruptedError
+    assert os.listdir(tmp_path) == []
+    with files.made_aside(final) as place:
+        place.write_bytes(b"whole")
+        assert not final.exists()
+    assert final.read_bytes() == b"whole" and os.listdir(tmp_path) == ["file"]
+    assert final.stat().st_mode & 0o777 == 0o600

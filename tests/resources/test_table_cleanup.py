@@ -14,8 +14,9 @@ from assets.records import Record
 from resources import lance_folder, table_cleanup
 from resources.errors import SultanaError
 from resources.files import sha256_file
+from resources.orphans import files_of_no_version
 from resources.reclaimed import reclaimed
-from resources.table_cleanup import NEWEST, YOUNG, Plan, bytes_of, no_writer, plan, remove
+from resources.table_cleanup import NEWEST, ORPHAN_SECONDS, YOUNG, Plan, bytes_of, no_writer, plan, remove
 from resources.table_refs import Provenance, TableRef
 from resources.tables import LanceTables
 
@@ -252,3 +253,19 @@ def test_nothing_is_removed_without_a_plan(tables: LanceTables) -> None:
     assert remove(tables, Plan("numbers", (), (), {}), "run", "none") == 0
     assert bytes_of(tables, Plan("numbers", (), (), {})) == 0
     assert os.listdir(tables.path("numbers") / "_versions") and tables.read(ref).num_rows == 3000
+
+
+def test_files_of_no_version_go_once_nobody_can_be_writing_them(tables: LanceTables) -> None:
+    ref = put(tables, "a")
+    folder = tables.path("numbers")
+    (folder / "_indices" / "killed").mkdir(parents=True)
+    strays = [folder / "data" / "killed.lance", folder / "_indices" / "killed" / "page.lance"]
+    for path in strays:
+        path.write_bytes(bytes(1000))
+    assert removed(tables) == 0 and files_of_no_version(tables, "numbers", ORPHAN_SECONDS) == []
+    for path in folder.rglob("*"):
+        os.utime(path, (1.0, 1.0))
+    assert files_of_no_version(tables, "numbers", ORPHAN_SECONDS) == sorted(strays)
+    assert removed(tables) == 2000
+    assert not any(path.exists() for path in strays) and not strays[1].parent.exists()
+    assert tables.read(ref).num_rows == 3000 and tables.check() == []

@@ -1,5 +1,6 @@
 """Kills, torn files, a full disk and tampering: the acknowledged version stays, and the next write works."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from assets.records import Record
 from resources import lance_folder
+from resources import tables as tables_module
 from resources.errors import SultanaError
 from resources.table_refs import Provenance, TableRef
 from resources.tables import LanceTables
@@ -106,6 +108,47 @@ def test_another_write_does_not_build_upon_an_unacknowledged_version(
     third = put(tables, "3", mode, "c")
     assert ids_of(tables, third) == (["c"] if mode == "overwrite" else ["a", "c"])
     assert tables.versions("numbers") == [first, third] and tables.check() == []
+
+
+def test_a_version_is_adopted_only_upon_the_rows_it_was_built_on(
+    tables: LanceTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tables, "1", "overwrite", "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(tables.commits, "record", lambda *_: (_ for _ in ()).throw(InterruptedError()))
+        for key, row in (("2", "b"), ("3", "c")):
+            with pytest.raises(InterruptedError):
+                put(tables, key, "append", row)
+    assert ids_of(tables, put(tables, "2", "append", "b")) == ["a", "b"]
+    assert ids_of(tables, put(tables, "3", "append", "c")) == ["a", "b", "c"]
+    assert tables.check() == []
+
+
+def test_after_a_failed_sync_the_same_write_begins_anew(
+    tables: LanceTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = put(tables, "1", "overwrite", "a")
+    with monkeypatch.context() as patch:
+
+        def failed(_: Path) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        patch.setattr(tables_module, "sync_filesystem", failed)
+        with pytest.raises(SultanaError, match="disk that holds .* failed") as raised:
+            put(tables, "2", "append", "b")
+    assert raised.value.code == "machine-fault"
+    assert lance_folder.versions_on_disk(tables.path("numbers")) == [1] and tables.head("numbers") == first
+    assert ids_of(tables, put(tables, "2", "append", "b")) == ["a", "b"] and tables.check() == []
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "append"])
+def test_a_missing_acknowledged_version_is_never_written_over(tables: LanceTables, mode: str) -> None:
+    put(tables, "1", "overwrite", "a")
+    put(tables, "2", "overwrite", "b")
+    manifest(tables, 2).unlink()
+    with pytest.raises(SultanaError, match="Version 2 of the table numbers .* manifest is missing"):
+        put(tables, "3", mode, "c")
+    assert lance_folder.versions_on_disk(tables.path("numbers")) == [1]
 
 
 @pytest.mark.parametrize("damage", ["empty", "zeros", "half"])

@@ -8,6 +8,7 @@ import orjson
 import pyarrow as pa
 
 from resources.errors import SultanaError
+from resources.files import sync_path
 
 ROW_FILES = (".parquet", ".jsonl")
 
@@ -42,7 +43,9 @@ def write_rows_file(file: Path, schema: pa.Schema, batches: Iterable[pa.RecordBa
     temporary = file.with_name(f".{file.name}.tmp{file.suffix}")
     try:
         written = (_parquet if file.suffix == ".parquet" else _json_lines)(temporary, schema, batches)
+        sync_path(temporary)
         os.replace(temporary, file)
+        sync_path(file.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return written

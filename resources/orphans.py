@@ -1,0 +1,54 @@
+"""Files in a table's folder that belong to no version: what writes leave that were killed."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from resources import lance_folder
+from resources.files import sync_filesystem
+from resources.reclaimed import reclaimed
+from resources.tables import LanceTables
+from resources.time_limit import within_time
+
+_PLACES = ("data", "_deletions", "_indices", "_transactions")
+"""Where Lance keeps the files of versions, below a table's folder."""
+
+
+def files_of_no_version(tables: LanceTables, table: str, idle_seconds: float = 0.0) -> list[Path]:
+    """Files that no version on disk and no acknowledged version has, and that were not written to for so long.
+
+    Only for use under the writer lock. Raises SultanaError, ValueError, OSError or RuntimeError where the files of a
+    version cannot be listed: then it is not known which are needed.
+    """
+    folder = tables.path(table)
+    versions = lance_folder.versions_on_disk(folder)
+    if not versions:
+        return []
+    newest = lance_folder.open_version(folder, versions[0])
+    tracked = within_time(f"listing {folder.name}", lambda: newest.tracked_files().read_all())
+    used = set(tracked["path"].to_pylist())
+    gone = reclaimed(tables.commits)
+    for commit in tables.commits.history(table):
+        if commit.sequence not in gone:
+            used |= {one.path for one in tables.commits.files(commit)}
+    before = time.time() - idle_seconds
+    return sorted(
+        path
+        for place in _PLACES
+        for path in (folder / place).rglob("*")
+        if not path.is_dir()
+        and path.relative_to(folder).as_posix() not in used
+        and path.lstat().st_mtime <= before
+    )
+
+
+def remove_files(folder: Path, paths: Sequence[Path]) -> int:
+    """Remove files of no version from a table's folder, durably; the bytes freed. Only under the writer lock."""
+    size = sum(path.lstat().st_size for path in paths)
+    for path in paths:
+        path.unlink()
+    for place in {path.parent for path in paths}:
+        if place.parent.name == "_indices" and not any(place.iterdir()):
+            place.rmdir()
+    sync_filesystem(folder)
+    return size
