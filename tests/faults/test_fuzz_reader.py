@@ -178,5 +178,6 @@ def test_twenty_thousand_inputs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_half_a_million_inputs(tmp_path: Path) -> None:
     _fuzz(int(os.environ.get("SULTANA_FUZZ_INPUTS", "500000")), tmp_path)
