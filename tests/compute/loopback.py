@@ -5,6 +5,7 @@ Ray binds every interface by itself, so clusters run in a network namespace that
 """
 
 import importlib.util
+import itertools
 import os
 import secrets
 import shutil
@@ -18,7 +19,10 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 STORE_BYTES = 100_000_000
-STARTS = 6
+SESSION = "session_of_a_test"
+LISTEN = "dashboard_agent_listen_port"
+_AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
+_PORTS = itertools.count(21_000)
 
 
 def reason_to_skip() -> str:
@@ -64,7 +68,7 @@ def cluster(nodes: int) -> Iterator[Any]:
             RAY_TMPDIR=folder,
             PYTHONPATH=str(PROJECT),
             # Patience, for a machine with much else to do.
-            RAY_raylet_start_wait_time_s="45",
+            RAY_raylet_start_wait_time_s="120",
             RAY_agent_register_timeout_ms="120000",
             RAY_worker_register_timeout_seconds="180",
             RAY_gcs_rpc_server_connect_timeout_s="60",
@@ -74,7 +78,7 @@ def cluster(nodes: int) -> Iterator[Any]:
 
         made = Cluster()
         try:
-            add_node(made, num_cpus=0, include_dashboard=False)
+            add_node(made, num_cpus=0, include_dashboard=False, session_name=SESSION)
             for _ in range(nodes):
                 add_node(made, num_cpus=1)
             os.environ["RAY_ADDRESS"] = made.address
@@ -87,14 +91,18 @@ def cluster(nodes: int) -> Iterator[Any]:
 
 
 def add_node(made: Any, **options: Any) -> None:
-    """A small node; tried again, since Ray gives its agents 15 s to start and no more (ray-project/ray#65983)."""
-    for tries_left in reversed(range(STARTS)):
-        try:
-            made.add_node(object_store_memory=STORE_BYTES, **options)
-            return
-        except Exception:  # Ray raises no narrower one
-            if not tries_left:
-                raise
+    """A small node.
+
+    Ray waits 15 s for the ports of a node's agents and no more (ray-project/ray#65983), too little for a machine
+    with much else to do. So they are given, and the file of the one that Ray does not hand on is there before.
+    """
+    ports = {name: next(_PORTS) for name in (*_AGENT_PORTS, LISTEN)}
+    node = secrets.token_hex(28)
+    os.environ["RAY_OVERRIDE_NODE_ID_FOR_TESTING"] = node
+    session = Path(os.environ["RAY_TMPDIR"]) / "ray" / SESSION
+    session.mkdir(parents=True, exist_ok=True)
+    (session / f"{LISTEN}_{node}").write_text(str(ports[LISTEN]))
+    made.add_node(object_store_memory=STORE_BYTES, **ports, **options)
 
 
 def _devices() -> list[str]:
