@@ -5,6 +5,9 @@ none holds plain values and can run nothing. One way is left open: what `multipr
 it made itself, between a process and its child (the arguments of a process and the items of a queue: Dagster starts
 steps so, and hears of their events; a pool of workers does the same). Nobody else holds an end of such a pipe, and
 nothing of it is ever on disk.
+
+Not watched: the processes of a Ray cluster (tests/compute starts them without this folder). Ray hands work to its
+workers as pickles, and whoever reaches a cluster can run code on it, so a cluster is only for a network of one's own.
 """
 
 import os
