@@ -13,6 +13,7 @@ import dagster as dg
 from rich.console import Console
 
 from orchestration.console import open_console
+from orchestration.run_workers import claiming
 from resources.private import mask_private, masked_values
 
 
@@ -40,5 +41,5 @@ def tell_shown(
 def command_job(op: dg.OpDefinition, name: str, command: str) -> dg.JobDefinition:
     """A job of one op that does what `sultana <command>` does, in the process of the run."""
     return dg.GraphDefinition(name=name, node_defs=[op], description=op.description).to_job(
-        tags={"sultana/command": command}, executor_def=dg.in_process_executor
+        tags={"sultana/command": command}, executor_def=claiming(dg.in_process_executor)
     )
