@@ -29,7 +29,7 @@ from tests.faults.launched import (
 from tests.faults.small_definitions import TICKS_FILE, WITHOUT_DEATH
 
 SEED = 20261
-UNDER_WAY_SECONDS = 1.0
+UNDER_WAY_SECONDS = 5.0
 """What had passed the fence at the moment of the kill may take this long to be written."""
 
 
@@ -78,7 +78,7 @@ def test_nothing_comes_from_a_run_whose_process_was_killed(
             writes = number < count - 1
             config = {"ops": {"ticking": {"config": {"seconds": 60.0 if writes else 6.0, "commits": writes}}}}
             run_id = launch(instance, context, run_config=config)
-            wait_for("ticks", lambda run_id=run_id: len(ticks(data, run_id)) > (10 if writes else 2))
+            wait_for("ticks", lambda run_id=run_id: len(ticks(data, run_id)) > (3 if writes else 2))
             time.sleep(random_.uniform(0, 0.5))
             step = ticks(data, run_id)[0][0]
             worker = worker_of(instance, run_id)
@@ -87,6 +87,8 @@ def test_nothing_comes_from_a_run_whose_process_was_killed(
             killed = time.time()
             wait_for("the failure", lambda run_id=run_id: status_of(instance, run_id) == "FAILURE", 30)
             wait_for("the end of the step", lambda step=step: not is_there(step), 30)
+            # As the daemon does within seconds, where one runs.
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
             told = f"seed {SEED}, kill {number}"
             late = events_after(instance, run_id, killed + UNDER_WAY_SECONDS)
@@ -106,6 +108,6 @@ def test_nothing_comes_from_a_run_whose_process_was_killed(
             assert len(refused) == (1 if alone else 0), f"{told}: {shown(late)}"
             assert all("may not commit" in str(one.dagster_event) for one in refused), told
             if not alone:
-                assert ticks(data, run_id)[-1][1] < killed + 0.5, told
+                assert ticks(data, run_id)[-1][1] < killed + 1.0, told
             assert not commits(run_id) or writes
         print(f"seed {SEED}: {count} runs killed, {'the fence alone' if alone else 'steps die'}")
