@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,13 +30,17 @@ def wait_for(what: str, holds: Callable[[], Any], patience: float = PATIENCE_SEC
 
 
 @contextmanager
-def workspace(
-    instance: dg.DagsterInstance, module: str = DEFINITIONS
-) -> Iterator[WorkspaceRequestContext]:
-    """A code server of its own process, as the web server and the daemon start it."""
+def workspace(instance: dg.DagsterInstance, module: str = DEFINITIONS) -> Iterator[WorkspaceRequestContext]:
+    """A code server of its own process, as the web server and the daemon start it; no run outlives the block."""
     target = ModuleTarget(module, None, str(PROJECT), "small")
-    with WorkspaceProcessContext(instance, target) as context:  # type: ignore[arg-type]
-        yield context.create_request_context()
+    try:
+        with WorkspaceProcessContext(instance, target) as context:  # type: ignore[arg-type]
+            yield context.create_request_context()
+    finally:
+        for run in instance.get_runs():
+            worker = worker_of(instance, run.run_id)
+            if worker is not None and not run.is_finished and is_there(worker):
+                os.kill(worker, signal.SIGKILL)
 
 
 def launch(

@@ -32,7 +32,9 @@ class TickingConfig(dg.Config):
 
 
 @dg.asset(pool="device")
-def ticking(context: dg.AssetExecutionContext, config: TickingConfig, storage: Storage) -> dg.MaterializeResult:
+def ticking(
+    context: dg.AssetExecutionContext, config: TickingConfig, storage: Storage
+) -> dg.MaterializeResult:
     """Adds a line to a file every 20 ms, and commits a row as often as it can."""
     stage = begin(context, storage, config, asset="ticking", code_version=context.run_id)
     tables = []
@@ -43,7 +45,7 @@ def ticking(context: dg.AssetExecutionContext, config: TickingConfig, storage: S
         if config.commits:
             rows = pa.table({"id": [f"{context.run_id}-{number}"]}, schema=TICKS.schema)
             tables = [stage.write(TICKS, rows, mode="append", part=[context.run_id, number])]
-        context.log.info(f"tick {number}")
+            context.log.info(f"tick {number}")
         number += 1
         time.sleep(0.02)
     return stage.result(tables, {"ticks": number}, content=context.run_id)

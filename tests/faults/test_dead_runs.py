@@ -1,20 +1,25 @@
 """R6: runs whose process is gone are found and failed, and only those; a whole tree that was killed starts again."""
 
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
+from assets.materialized import materializations
 from orchestration import dead_runs
 from orchestration.dead_runs import fail_dead_runs, runs_in_progress
 from orchestration.definitions import defs
@@ -22,8 +27,10 @@ from orchestration.instance import LAUNCHER, SETTINGS, open_instance
 from orchestration.run_workers import WatchedRunLauncher
 from resources.errors import SultanaError
 from resources.run_process import PROCESS_TAG, carried_out, check_in_progress
-from tests.faults.launched import PROJECT
+from tests.faults.launched import PROJECT, status_of, wait_for
+from tests.orchestration.servers import sultana_ui
 
+LOG = logging.getLogger(__name__)
 WORKER = """
 import os, sys, time
 from types import SimpleNamespace
@@ -230,3 +237,130 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(SultanaError, match=r"dagster.yaml cannot be read") as told:
         open_instance(tmp_path)
     assert told.value.code == "broken-instance-settings"
+
+
+FAILED_WITHIN_SECONDS = 30.0
+CONFIG = {
+    "ops": {
+        "raw_instructions": {"config": {"starter": {"rows": 400}}},
+        "benchmark_splits": {"config": {"starter": {"rows": 400}, "maximum_examples": 24}},
+    }
+}
+ASSETS = (
+    "raw_instructions",
+    "benchmark_splits",
+    "retractions",
+    "instructions",
+    "quarantine",
+    "dropped_instructions",
+)
+LAUNCH = """
+mutation Launch($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
+
+
+def ask(address: str, query: str, **variables: Any) -> dict[str, Any]:
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: dict[str, Any] = json.load(answer)
+    assert "errors" not in found, found
+    data: dict[str, Any] = found["data"]
+    return data
+
+
+def answers(address: str) -> bool:
+    try:
+        ask(address, "{ version }")
+    except OSError:
+        return False
+    return True
+
+
+def launched_by_the_page(address: str) -> str:
+    """The id of a run of our own assets that was launched as the page of the UI does it."""
+    selector = {
+        "repositoryLocationName": "sultana",
+        "repositoryName": "__repository__",
+        "jobName": "__ASSET_JOB",
+        "assetSelection": [{"path": [name]} for name in ASSETS],
+        "assetCheckSelection": [],
+    }
+    told = ask(address, LAUNCH, parameters={"selector": selector, "runConfigData": CONFIG, "mode": "default"})
+    assert told["launchRun"]["__typename"] == "LaunchRunSuccess", told
+    return str(told["launchRun"]["run"]["runId"])
+
+
+def kill_tree(pid: int) -> int:
+    """Kills a process and all below it as a host that crashes does: none of them sees another one die."""
+    top = psutil.Process(pid)
+    processes = [top, *top.children(recursive=True)]
+    for one in processes:
+        one.suspend()
+    for one in {*processes, *top.children(recursive=True)}:
+        one.kill()
+    return len(processes)
+
+
+def unfinished(instance: dg.DagsterInstance) -> list[str]:
+    return [run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=dead_runs.IN_PROGRESS))]
+
+
+@pytest.mark.slow
+def test_a_crash_of_the_whole_tree_leaves_no_run_behind_and_the_retry_ends_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SULTANA_DATA", str(tmp_path))
+    with open_instance(tmp_path) as instance:
+
+        def is_at_work(run_id: str) -> bool:
+            events = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_START)
+            return any(one.dagster_event.step_key == "instructions" for one in events if one.dagster_event)
+
+        def tried_again(run_id: str) -> str | None:
+            found = [run.run_id for run in instance.get_runs() if run.parent_run_id == run_id]
+            return found[0] if found else None
+
+        def crash(process: subprocess.Popen[bytes], run_id: str, moment: str) -> None:
+            killed = kill_tree(process.pid)
+            process.wait()
+            assert killed >= 4 and run_id in unfinished(instance)
+            LOG.warning("killed %s: %d processes", moment, killed)
+
+        def failed_in_time(run_id: str, began: float) -> None:
+            wait_for("the failure", lambda: status_of(instance, run_id) == "FAILURE")
+            took = time.monotonic() - began
+            LOG.warning("failed %.1f s after the restart began", took)
+            assert took < FAILED_WITHIN_SECONDS
+
+        with sultana_ui(tmp_path) as (address, process):
+            wait_for("the UI", lambda: answers(address))
+            first = launched_by_the_page(address)
+            wait_for("the launch", lambda: status_of(instance, first) == "STARTING")
+            crash(process, first, "while the run starts")
+
+        began = time.monotonic()
+        with sultana_ui(tmp_path) as (_, process):
+            failed_in_time(first, began)
+            second = wait_for("the retry", lambda: tried_again(first))
+            wait_for("its work", lambda: is_at_work(second))
+            crash(process, second, "in a step")
+
+        began = time.monotonic()
+        with sultana_ui(tmp_path):
+            failed_in_time(second, began)
+            third = wait_for("the second retry", lambda: tried_again(second))
+            wait_for("its success", lambda: status_of(instance, third) == "SUCCESS", 240)
+            assert unfinished(instance) == []
+        assert [run.run_id for run in instance.get_runs()] == [third, second, first]
+        storage = instance.event_log_storage
+        for key in storage.get_concurrency_keys():
+            assert storage.get_concurrency_info(key).active_slot_count == 0
+        assert materializations(instance, "instructions")[0].run_id == third

@@ -1,5 +1,6 @@
 """R5: the process of a run is killed while its step works. Nothing comes from that run afterwards."""
 
+import logging
 import os
 import random
 import signal
@@ -7,7 +8,6 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
 from orchestration.checks import CHECKS
@@ -28,6 +28,7 @@ from tests.faults.launched import (
 )
 from tests.faults.small_definitions import TICKS_FILE, WITHOUT_DEATH
 
+LOG = logging.getLogger(__name__)
 SEED = 20261
 UNDER_WAY_SECONDS = 5.0
 """What had passed the fence at the moment of the kill may take this long to be written."""
@@ -78,7 +79,7 @@ def test_nothing_comes_from_a_run_whose_process_was_killed(
             writes = number < count - 1
             config = {"ops": {"ticking": {"config": {"seconds": 60.0 if writes else 6.0, "commits": writes}}}}
             run_id = launch(instance, context, run_config=config)
-            wait_for("ticks", lambda run_id=run_id: len(ticks(data, run_id)) > (3 if writes else 2))
+            wait_for("ticks", lambda run_id=run_id: len(ticks(data, run_id)) > 3)
             time.sleep(random_.uniform(0, 0.5))
             step = ticks(data, run_id)[0][0]
             worker = worker_of(instance, run_id)
@@ -104,10 +105,11 @@ def test_nothing_comes_from_a_run_whose_process_was_killed(
             assert kinds(late) <= {"ENGINE_EVENT", "PIPELINE_FAILURE", "STEP_FAILURE", "STEP_UP_FOR_RETRY"}, (
                 f"{told}: {shown(late)}"
             )
-            refused = [one for one in late if kinds([one]) & {"STEP_FAILURE", "STEP_UP_FOR_RETRY"}]
-            assert len(refused) == (1 if alone else 0), f"{told}: {shown(late)}"
+            after = events_after(instance, run_id, killed)
+            refused = [one for one in after if kinds([one]) & {"STEP_FAILURE", "STEP_UP_FOR_RETRY"}]
+            assert len(refused) == (1 if alone else 0), f"{told}: {shown(after)}"
             assert all("may not commit" in str(one.dagster_event) for one in refused), told
             if not alone:
                 assert ticks(data, run_id)[-1][1] < killed + 1.0, told
             assert not commits(run_id) or writes
-        print(f"seed {SEED}: {count} runs killed, {'the fence alone' if alone else 'steps die'}")
+        LOG.warning("seed %d: %d runs killed, %s", SEED, count, "the fence alone" if alone else "steps die")
