@@ -51,6 +51,14 @@ def ticking(
     return stage.result(tables, {"ticks": number}, content=context.run_id)
 
 
+@dg.asset
+def counting(context: dg.AssetExecutionContext, storage: Storage) -> dg.MaterializeResult:
+    """One row in one commit, for runs that are many."""
+    stage = begin(context, storage, dg.Config(), asset="counting", code_version=context.run_id)
+    rows = pa.table({"id": [context.run_id]}, schema=TICKS.schema)
+    return stage.result([stage.write(TICKS, rows, mode="append", part=context.run_id)], {})
+
+
 @dg.asset_check(asset=ticking, name="slow_check")
 def slow_check(context: dg.AssetCheckExecutionContext, storage: Storage) -> dg.AssetCheckResult:
     """Holds always."""
@@ -59,11 +67,12 @@ def slow_check(context: dg.AssetCheckExecutionContext, storage: Storage) -> dg.A
 
 
 work = dg.define_asset_job("work", selection=dg.AssetSelection.assets("ticking").without_checks())
+count = dg.define_asset_job("count", selection=dg.AssetSelection.assets("counting"))
 
 defs = dg.Definitions(
-    assets=[ticking],
+    assets=[ticking, counting],
     asset_checks=[slow_check],
-    jobs=[work],
+    jobs=[work, count],
     resources={name: RESOURCES[name] for name in ("io_manager", "storage")},
     executor=claiming(
         dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}})
