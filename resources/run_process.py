@@ -9,19 +9,48 @@ import contextlib
 import fcntl
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from resources.errors import SultanaError
 from resources.files import disk_full_explained
 from resources.text import check_name
 
-if TYPE_CHECKING:
-    import dagster as dg
-
 PROCESS_TAG = "sultana/process"
 """The tag of a run with its process: boot, process id and start time."""
+
+
+class Run(Protocol):
+    """What is asked of a run of Dagster."""
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The run that it tries again."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Its tags."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended."""
+
+
+class Instance(Protocol):
+    """What is asked of an instance of Dagster."""
+
+    @property
+    def root_directory(self) -> str:
+        """Its folder."""
+
+    def get_run_by_id(self, run_id: str) -> Run | None:
+        """The run of this id."""
+
 
 _FOLDER = "running"
 _held: dict[Path, int] = {}
@@ -39,7 +68,7 @@ def process_identity() -> str:
     return f"{boot}:{pid}:{started}"
 
 
-def claim(instance: "dg.DagsterInstance", run_id: str) -> None:
+def claim(instance: Instance, run_id: str) -> None:
     """This process carries out the run from now on: until it ends, or calls `give_back`.
 
     Raises SultanaError where the id is none, or the disk is full.
@@ -57,7 +86,7 @@ def claim(instance: "dg.DagsterInstance", run_id: str) -> None:
             os.close(handle)
 
 
-def give_back(instance: "dg.DagsterInstance", run_id: str) -> None:
+def give_back(instance: Instance, run_id: str) -> None:
     """The run has ended, and this process goes on."""
     path = _file(instance, run_id)
     if (handle := _held.pop(path, None)) is not None:
@@ -66,7 +95,7 @@ def give_back(instance: "dg.DagsterInstance", run_id: str) -> None:
 
 
 @contextlib.contextmanager
-def carried_out(instance: "dg.DagsterInstance", run_id: str) -> Iterator[dict[str, str]]:
+def carried_out(instance: Instance, run_id: str) -> Iterator[dict[str, str]]:
     """A run of this very process within the block; gives the tags to make the run with."""
     claim(instance, run_id)
     try:
@@ -75,18 +104,18 @@ def carried_out(instance: "dg.DagsterInstance", run_id: str) -> Iterator[dict[st
         give_back(instance, run_id)
 
 
-def has_begun(instance: "dg.DagsterInstance", run: "dg.DagsterRun") -> bool:
+def has_begun(instance: Instance, run: Run) -> bool:
     """Whether a process has ever said that it carries out this unfinished run."""
     # The tags of a run are copied to the run that tries it again.
     return _file(instance, run.run_id).exists() or (PROCESS_TAG in run.tags and run.parent_run_id is None)
 
 
-def is_gone(instance: "dg.DagsterInstance", run: "dg.DagsterRun") -> bool:
+def is_gone(instance: Instance, run: Run) -> bool:
     """Whether the process of an unfinished run has ended; False where none has said that it carries it out."""
     return has_begun(instance, run) and not _is_held(_file(instance, run.run_id))
 
 
-def check_in_progress(instance: "dg.DagsterInstance", run_id: str, step: str) -> None:
+def check_in_progress(instance: Instance, run_id: str, step: str) -> None:
     """Raises SultanaError where the run has ended, or its process is gone: its step may not write then."""
     run = instance.get_run_by_id(run_id)
     if run is not None and (run.is_finished or is_gone(instance, run)):
@@ -97,7 +126,7 @@ def check_in_progress(instance: "dg.DagsterInstance", run_id: str, step: str) ->
         )
 
 
-def _file(instance: "dg.DagsterInstance", run_id: str) -> Path:
+def _file(instance: Instance, run_id: str) -> Path:
     return Path(instance.root_directory) / _FOLDER / check_name(run_id, "Run")
 
 
@@ -122,7 +151,7 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-def _sweep(instance: "dg.DagsterInstance") -> None:
+def _sweep(instance: Instance) -> None:
     """Remove the files of runs that have ended."""
     for path in (Path(instance.root_directory) / _FOLDER).glob("*"):
         if path in _held:

@@ -26,6 +26,7 @@ from tests.faults.launched import PROJECT, wait_for
 LOG = logging.getLogger(__name__)
 RUNS, AT_ONCE = int(os.environ.get("SULTANA_LOAD_RUNS") or 24), 4
 SLOWEST_SECONDS = 0.5
+SLOWER_BY = 5
 LAUNCH = """
 mutation Launch($parameters: ExecutionParams!) {
   launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } } }
@@ -47,6 +48,13 @@ def ask(address: str, query: str, **variables: Any) -> dict[str, Any]:
     assert "errors" not in found, found
     data: dict[str, Any] = found["data"]
     return data
+
+
+def timed(address: str, page: str) -> float:
+    """The seconds that an answer took."""
+    began = time.monotonic()
+    ask(address, page)
+    return time.monotonic() - began
 
 
 @contextmanager
@@ -95,6 +103,7 @@ def test_many_queued_runs_while_people_look(tmp_path: Path, monkeypatch: pytest.
         settings.write_text(text.replace("max_concurrent_runs: 2", f"max_concurrent_runs: {AT_ONCE}"))
     with open_instance(tmp_path) as instance, servers(tmp_path) as (address, log):
         wait_for("the UI", lambda: answers(address))
+        unhurried = statistics.median([timed(address, page) for _ in range(5) for page in PAGES])
         selector = {
             "repositoryLocationName": "tests.faults.small_definitions",
             "repositoryName": "__repository__",
@@ -111,10 +120,7 @@ def test_many_queued_runs_while_people_look(tmp_path: Path, monkeypatch: pytest.
         while unfinished := [run for run in instance.get_runs() if not run.is_finished]:
             assert time.monotonic() < end, Counter(run.status.value for run in unfinished)
             at_once = max(at_once, sum(run.status is dg.DagsterRunStatus.STARTED for run in unfinished))
-            for page in PAGES:
-                began = time.monotonic()
-                ask(address, page)
-                took.append(time.monotonic() - began)
+            took += [timed(address, page) for page in PAGES]
             time.sleep(0.5)
         assert Counter(run.status.value for run in instance.get_runs()) == {"SUCCESS": RUNS}
         assert at_once <= AT_ONCE
@@ -126,12 +132,14 @@ def test_many_queued_runs_while_people_look(tmp_path: Path, monkeypatch: pytest.
     assert table.commits.head("ticks").rows == RUNS  # type: ignore[union-attr]
     p50, p95 = statistics.median(took), statistics.quantiles(took, n=20)[-1]
     LOG.warning(
-        "%d runs, %d at once: UI queries %d, p50 %.3f s, p95 %.3f s, longest %.3f s",
+        "%d runs, %d at once: UI queries %d, p50 %.3f s, p95 %.3f s, longest %.3f s; before any run p50 %.3f s",
         RUNS,
         at_once,
         len(took),
         p50,
         p95,
         max(took),
+        unhurried,
     )
-    assert p95 < SLOWEST_SECONDS
+    # A machine that is busy with other work answers slowly without any run of ours.
+    assert p95 < max(SLOWEST_SECONDS, SLOWER_BY * unhurried)
