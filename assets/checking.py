@@ -19,7 +19,7 @@ from assets.presentation import cell
 from assets.records import Record
 from assets.table_schema import schemas_as_declared
 from resources.definitions import Storage
-from resources.environment import apply_safe_defaults
+from resources.run_process import check_in_progress
 from resources.tables import LanceTables
 
 SCHEMA_AS_DECLARED = "schema_as_declared"
@@ -40,7 +40,6 @@ class Checking:
     """A check in the making: its run, and the tables it may read."""
 
     def __init__(self, context: dg.AssetCheckExecutionContext, storage: Storage) -> None:
-        apply_safe_defaults()
         self.context = context
         self.storage = storage
 
@@ -70,12 +69,16 @@ class Checking:
     def results(
         self, measures: Mapping[tuple[str, str], Callable[[], Outcome]]
     ) -> Iterator[dg.AssetCheckResult]:
-        """The result of each selected check; `measures` are named by asset and check."""
+        """The result of each selected check; `measures` are named by asset and check.
+
+        Raises SultanaError where the run has ended meanwhile.
+        """
         blocking = {spec.key: spec.blocking for spec in self.context.check_specs}
         for key in sorted(self.context.selected_asset_check_keys, key=str):
             asset = key.asset_key.to_user_string()
             with explained_step(f"{asset}, check {key.name}"):
                 found = measures[asset, key.name]()
+            check_in_progress(self.context.instance, self.context.run.run_id, f"{asset}, check {key.name}")
             if not found.passed:
                 # In the log of a run, the UI shows no more of a result than its numbers.
                 level = logging.ERROR if blocking[key] else logging.WARNING

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -20,13 +20,15 @@ import pyarrow as pa
 from assets.identity import digest
 from assets.materialized import LINEAGE, Materialized, materializations, require
 from assets.presentation import cell
-from resources.definitions import Storage
-from resources.environment import apply_safe_defaults, die_with_parent
-from resources.errors import SultanaError
+from resources.definitions import ModelRegistry, Storage
 from resources.memory import peak_mebibytes, restart_peak
 from resources.progress import stage_began, stage_ended, track
+from resources.run_process import check_in_progress
 from resources.table_refs import Provenance, Record, TableRef
 from resources.tables import LanceTables, Mode
+
+if TYPE_CHECKING:
+    from resources.tracking import Tracking
 
 OWNER = "team:sultana"
 PACKAGES = (
@@ -125,14 +127,12 @@ class Stage:
         return self.storage.tables(fence=self.fence)
 
     def fence(self) -> None:
-        """Raises SultanaError when this run has already ended (it was killed or cancelled)."""
-        run = self.context.instance.get_run_by_id(self.context.run_id)
-        if run is not None and run.is_finished:
-            raise SultanaError(
-                f"Run {self.context.run_id} has already ended, so its step '{self.asset}' may not commit",
-                "Nothing was written; start the run again",
-                code="run-ended",
-            )
+        """Raises SultanaError when this run has already ended: it was cancelled, or its process is gone."""
+        check_in_progress(self.context.instance, self.context.run_id, self.asset)
+
+    def registry(self, registry: ModelRegistry) -> "Tracking":
+        """MLflow, fenced as the tables are."""
+        return registry.open(self.storage, self.fence)
 
     def write(
         self,
@@ -169,10 +169,17 @@ class Stage:
 
     def progress(self, label: str, total: float | None, unit: str = "rows") -> Any:
         """A context manager that shows progress; see `resources.progress.track`."""
-        return track(f"{self.asset}: {label}", total, unit, self.context.log.info)
+        return track(f"{self.asset}: {label}", total, unit, self._tell)
+
+    def _tell(self, line: str) -> None:
+        self.fence()
+        self.context.log.info(line)
 
     def previous(self, assets: Sequence[str]) -> list[dg.MaterializeResult] | None:
-        """The last materialization of each of `assets` again, if made from these very inputs; else None."""
+        """The last materialization of each of `assets` again, if made from these very inputs; else None.
+
+        Raises SultanaError when this run has already ended.
+        """
         results: list[dg.MaterializeResult] = []
         for asset in assets:
             found = materializations(self.context.instance, asset, self.partition)
@@ -182,6 +189,7 @@ class Stage:
             made_by = last.record["made_by_run"]
             self.context.log.info(f"{asset}: nothing it depends on has changed; reused from run {made_by}")
             metadata = {name: value for name, value in last.metadata.items() if name != "reused_from_run"}
+            self.fence()
             results.append(
                 dg.MaterializeResult(
                     asset_key=asset,
@@ -207,8 +215,9 @@ class Stage:
         """The materialization to return.
 
         `content` is the digest of what was made where no table holds it; `facts` are further entries of
-        the lineage record (hashes, model versions), as JSON values.
+        the lineage record (hashes, model versions), as JSON values. Raises SultanaError when this run has ended.
         """
+        self.fence()
         seconds = time.monotonic() - self.started
         content = content or digest([ref.digest for ref in tables])
         name = asset or self.asset
@@ -256,14 +265,12 @@ def begin(
     reads_partition: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> Stage:
-    """Opens a stage: safe environment, upstream materializations, configuration.
+    """Opens a stage: upstream materializations and configuration.
 
     `reads` names unpartitioned upstream assets, `reads_partition` those of this run's own partition;
     `settings` is what else the result depends on (file hashes, a model's fingerprint), as JSON values.
     Raises SultanaError where an upstream asset has no materialization.
     """
-    apply_safe_defaults()
-    die_with_parent()
     restart_peak()
     partition = str(context.partition_key) if context.has_partition_key else None
     stage_began(f"{asset} {partition}" if partition else asset)

@@ -13,7 +13,11 @@ import dagster as dg
 from rich.console import Console
 
 from orchestration.console import open_console
+from orchestration.run_workers import claiming
 from resources.private import mask_private, masked_values
+
+LONGEST_SECONDS = 6 * 3600
+"""An audit that trains again takes the longest of them."""
 
 
 def new_console() -> Console:
@@ -38,7 +42,11 @@ def tell_shown(
 
 
 def command_job(op: dg.OpDefinition, name: str, command: str) -> dg.JobDefinition:
-    """A job of one op that does what `sultana <command>` does, in the process of the run."""
+    """A job of one op that does what `sultana <command>` does, in the process of the run.
+
+    Run monitoring ends it after LONGEST_SECONDS; jobs that make assets may take as long as dagster.yaml says.
+    """
     return dg.GraphDefinition(name=name, node_defs=[op], description=op.description).to_job(
-        tags={"sultana/command": command}, executor_def=dg.in_process_executor
+        tags={"sultana/command": command, "dagster/max_runtime": str(LONGEST_SECONDS)},
+        executor_def=claiming(dg.in_process_executor),
     )

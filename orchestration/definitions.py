@@ -23,6 +23,7 @@ from orchestration.checks import CHECKS
 from orchestration.jobs import JOBS
 from orchestration.lineage_events import announced
 from orchestration.model_jobs import MODEL_JOBS
+from orchestration.run_workers import claiming
 from orchestration.schedules import SCHEDULES
 from orchestration.sensors import sources_have_changed
 from orchestration.settings import RESOURCES
@@ -54,5 +55,7 @@ defs = dg.Definitions(
     schedules=SCHEDULES,
     sensors=[sources_have_changed, FOLLOWING, *ALERTS],
     resources=RESOURCES,
-    executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}}),
+    executor=claiming(
+        dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}})
+    ),
 )

@@ -3,10 +3,12 @@
 Its storage is SQLite in that folder, or the PostgreSQL database that SULTANA_DAGSTER_POSTGRES names.
 """
 
+import contextlib
 import importlib.util
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import yaml
@@ -32,11 +34,11 @@ concurrency:
     granularity: op
 run_monitoring:
   enabled: true
-  poll_interval_seconds: 30
+  poll_interval_seconds: 10
   start_timeout_seconds: 120
   max_runtime_seconds: 172800
   max_resume_run_attempts: 0
-  free_slots_after_run_end_seconds: 30
+  free_slots_after_run_end_seconds: 10
 run_retries:
   enabled: true
   max_retries: 2
@@ -44,6 +46,14 @@ run_retries:
 freshness:
   enabled: true
 """
+LAUNCHER = """\
+run_launcher:               # finds runs whose process is gone
+  module: orchestration.run_workers
+  class: WatchedRunLauncher
+"""
+SHORTENED = (("poll_interval_seconds", 30, 10), ("free_slots_after_run_end_seconds", 30, 10))
+"""What earlier releases set in dagster.yaml, and what is set now."""
+
 POSTGRES = "SULTANA_DAGSTER_POSTGRES"
 POSTGRES_STORAGE = f"""\
 storage:
@@ -62,7 +72,7 @@ def prepare_instance(data: Path) -> Path:
     """
     apply_safe_defaults()
     home = data / "dagster"
-    settings = SETTINGS + (POSTGRES_STORAGE if _wants_postgres() else "")
+    settings = SETTINGS + LAUNCHER + (POSTGRES_STORAGE if _wants_postgres() else "")
     make_folder(data)
     check_data_folder(data)
     with exclusive_lock(data / ".dagster.lock", timeout=120):
@@ -77,8 +87,10 @@ def prepare_instance(data: Path) -> Path:
                 instance.get_asset_keys()
                 instance.all_instigator_state()
             publish_folder(temporary, home)
-        elif _wants_postgres():
-            _check_storage(home / "dagster.yaml")
+        else:
+            if _wants_postgres():
+                _check_storage(home / "dagster.yaml")
+            _bring_up_to_date(home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 
@@ -123,13 +135,37 @@ def _wants_postgres() -> bool:
 
 def _check_storage(settings: Path) -> None:
     """Runs that were kept in one place would be missing in the other, so the two may not disagree."""
-    if "postgres" not in (yaml.safe_load(settings.read_text()) or {}).get("storage", {}):
+    if "postgres" not in _read(settings).get("storage", {}):
         raise SultanaError(
             f"{POSTGRES} is set, but {settings} keeps runs and events in SQLite",
             f"Unset it, or move {settings.parent} away to start with an empty history in PostgreSQL "
             "(tables and models stay)",
             code="history-elsewhere",
         )
+
+
+def _read(settings: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(settings.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise SultanaError(
+            f"{settings} cannot be read: {reason}",
+            "Correct it, or move it away: it is written anew then, and the history beside it stays",
+            code="broken-instance-settings",
+        ) from error
+    return found if isinstance(found, dict) else {}
+
+
+def _bring_up_to_date(file: Path) -> None:
+    """Adds the launcher to settings that an earlier release wrote; a launcher that the user chose stays."""
+    if "run_launcher" in _read(file):
+        return
+    text = file.read_text(encoding="utf-8")
+    for name, before, now in SHORTENED:
+        text = text.replace(f"  {name}: {before}\n", f"  {name}: {now}\n")
+    with contextlib.suppress(PermissionError):  # settings that the user keeps elsewhere; the doctor tells
+        write_atomically(file, f"{text.rstrip()}\n{LAUNCHER}".encode())
 
 
 def open_instance(data: Path) -> dg.DagsterInstance:

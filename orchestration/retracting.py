@@ -6,6 +6,7 @@ at any time: the same command finishes what was cut short.
 
 import getpass
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from orchestration.withdrawal import lift_tags, tag_versions, withdraw_champions
 from resources.definitions import Storage, data_folder
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
+from resources.run_process import carried_out
 from resources.table_refs import Provenance
 from resources.tables import LanceTables
 
@@ -202,12 +204,15 @@ def materialize(instance: dg.DagsterInstance, by: str) -> None:
     """Makes the asset `retractions` again, so that Dagster knows what has become stale."""
     from orchestration.definitions import defs
 
-    defs.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        asset_selection=[dg.AssetKey("retractions")],
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={"sultana/started_by": by, "dagster/max_retries": "0"},
-    )
+    run_id = str(uuid.uuid4())
+    with carried_out(instance, run_id) as process:
+        defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey("retractions")],
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_id=run_id,
+            tags={"sultana/started_by": by, "dagster/max_retries": "0", **process},
+        )
 
 
 @contextmanager

@@ -16,12 +16,13 @@ from assets.partitions import add_partition, partition_key
 from orchestration.check_results import failed_checks, in_words, stopped, stops
 from orchestration.checks import CHECKS
 from orchestration.console import ConsoleSink, drawn_progress
-from orchestration.dead_runs import PROCESS_TAG, fail_dead_runs, process_identity
+from orchestration.dead_runs import fail_dead_runs
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from orchestration.settings import check_configuration, read_preset, read_yaml
 from resources.definitions import data_folder
 from resources.errors import SultanaError
+from resources.run_process import carried_out
 
 SILENT: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -140,7 +141,6 @@ def _execute(
     definitions |= {one for one in CHECKS if any(key.asset_key in keys for key in one.check_keys)}
     ops = {one.op.name for one in definitions}
     resources = set().union(*(one.required_resource_keys for one in definitions))
-    identity = process_identity()
     config = {
         **SILENT,
         "ops": {name: values for name, values in (run_config.get("ops") or {}).items() if name in ops},
@@ -150,19 +150,16 @@ def _execute(
     }
     run_id = str(uuid.uuid4())
     try:
-        defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance,
-            run_config=config,
-            asset_selection=[dg.AssetKey(name) for name in assets],
-            partition_key=partition,
-            run_id=run_id,
-            # The daemon could not retry a run that lived in this process.
-            tags={
-                "sultana/started_by": "command line",
-                "dagster/max_retries": "0",
-                **({PROCESS_TAG: identity} if identity else {}),
-            },
-        )
+        with carried_out(instance, run_id) as process:
+            defs.resolve_implicit_global_asset_job_def().execute_in_process(
+                instance=instance,
+                run_config=config,
+                asset_selection=[dg.AssetKey(name) for name in assets],
+                partition_key=partition,
+                run_id=run_id,
+                # The daemon could not retry a run that lived in this process.
+                tags={"sultana/started_by": "command line", "dagster/max_retries": "0", **process},
+            )
     except dg.DagsterError as error:
         failed = _warn(instance, run_id, sink)
         if not failed:

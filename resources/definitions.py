@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from resources.environment import apply_safe_defaults, die_with_parent
 from resources.tables import LanceTables
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class Storage(dg.ConfigurableResource):
         path = root.joinpath(*parts)
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """In the process of a step: it has safe defaults, and ends with its run.
+
+        Every asset, check and op with a process of its own has this resource; nothing can be written without it.
+        """
+        apply_safe_defaults()
+        die_with_parent()
 
     def tables(self, fence: Callable[[], None] | None = None) -> LanceTables:
         """The Lance tables. `fence` raises when the caller's run has ended; it is asked before each commit."""
@@ -80,12 +89,12 @@ class ModelRegistry(dg.ConfigurableResource):
         default="sultana", description="Name that checkpoints are registered under."
     )
 
-    def open(self, storage: Storage) -> "Tracking":
-        """The tracking store, initialised on first use."""
+    def open(self, storage: Storage, fence: Callable[[], None] | None = None) -> "Tracking":
+        """The tracking store, initialised on first use. `fence` is as that of `Storage.tables`."""
         from resources.tracking import Tracking
 
         uri = self.tracking_uri or os.environ.get(TRACKING_URI) or None
-        return Tracking(uri, storage.path("mlflow"), experiment=self.experiment)
+        return Tracking(uri, storage.path("mlflow"), experiment=self.experiment, fence=fence)
 
 
 class LanguageModelSetting(dg.ConfigurableResource):

@@ -346,6 +346,7 @@ class LanceTables:
             raise
         known = {one.path: one for one in self.commits.files(pointer)} if pointer else {}
         files = within_time(f"hashing {record.table}", files_of, dataset, folder, known)
+        self._fence()
         commit = within_time(
             f"acknowledging {record.table}",
             self.commits.record,

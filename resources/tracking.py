@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -81,10 +81,17 @@ class Tracking:
     """MLflow runs, models and the registry, at `tracking_uri` or in a SQLite database in `folder`.
 
     With a database, whichever it is, artifacts lie in `folder/artifacts`; a server keeps its own. Nothing is
-    imported or created before the first use. Raises SultanaError where the address cannot be used.
+    imported or created before the first use. `fence` is called before anything is written and raises where this
+    process may not write (any more). Raises SultanaError where the address cannot be used.
     """
 
-    def __init__(self, tracking_uri: str | None, folder: Path, experiment: str = "sultana") -> None:
+    def __init__(
+        self,
+        tracking_uri: str | None,
+        folder: Path,
+        experiment: str = "sultana",
+        fence: Callable[[], None] | None = None,
+    ) -> None:
         self.folder = Path(folder).resolve()
         self.uri = check_address(
             tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}", "the MLflow tracking URI"
@@ -92,6 +99,7 @@ class Tracking:
         self.experiment = check_name(experiment, "Experiment")
         self.database = sqlite_path(self.uri)
         self._artifacts = self.folder / "artifacts" if scheme(self.uri) in DATABASES else None
+        self._fence = fence or (lambda: None)
         self._ready = False
 
     @contextlib.contextmanager
@@ -107,6 +115,12 @@ class Tracking:
             self._ready = True
         client = connect(self.uri)
         with mlflow_explained(self.uri, self.folder):
+            yield client
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator["MlflowClient"]:
+        with self.client() as client:
+            self._fence()
             yield client
 
     def publish(
@@ -149,6 +163,7 @@ class Tracking:
         key = hashlib.sha256(f"{name}\0{idempotency_key}".encode()).hexdigest()
         manifest_sha256 = hashlib.sha256(manifest_bytes(manifest)).hexdigest()
         with self.client() as client, exclusive_lock(self.folder / f".publish-{name}.lock", timeout=600.0):
+            self._fence()
             version = find_version(client, name, key)
             if version is not None and version.tags.get(MANIFEST_TAG) != manifest_sha256:
                 raise SultanaError(
@@ -164,10 +179,12 @@ class Tracking:
                 if run.info.status != "FINISHED":
                     client.set_terminated(run.info.run_id, "FINISHED")
                 if version is None:
+                    self._fence()
                     own = {IDEMPOTENCY_TAG: key, MANIFEST_TAG: manifest_sha256}
                     version = register(client, name, run, model, {**tags, **own})
                 self.verify(name, int(version.version))
             for alias in aliases:
+                self._fence()
                 client.set_registered_model_alias(name, alias, version.version)
             return PublishedModel(
                 str(version.run_id), name, int(version.version), manifest_sha256, str(version.source)
@@ -206,7 +223,7 @@ class Tracking:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        with self.client() as client:
+        with self._writing() as client:
             entries = [Metric(name, float(value), now, 0) for name, value in metrics.items()]
             for start in range(0, len(entries), METRICS_PER_BATCH):
                 client.log_batch(run_id, metrics=entries[start : start + METRICS_PER_BATCH])
@@ -216,7 +233,7 @@ class Tracking:
 
     def log_artifacts(self, run_id: str, artifacts: Mapping[str, bytes]) -> None:
         """Store files of a run: relative POSIX path -> content. One of the same path is replaced."""
-        with self.client() as client:
+        with self._writing() as client:
             log_artifacts(client, run_id, artifacts)
         self._sync()
 
@@ -261,25 +278,25 @@ class Tracking:
         """Set tags of a version; its idempotency key and manifest hash cannot be changed."""
         if reserved := {IDEMPOTENCY_TAG, MANIFEST_TAG} & tags.keys():
             raise ValueError(f"reserved tags: {sorted(reserved)}")
-        with self.client() as client:
+        with self._writing() as client:
             for tag, value in tags.items():
                 client.set_model_version_tag(name, str(version), tag, str(value))
 
     def describe_version(self, name: str, version: int, text: str) -> None:
         """Set what the registry's page says of a version, in Markdown."""
-        with self.client() as client:
+        with self._writing() as client:
             client.update_model_version(name, str(version), text)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Verify the version, then let the alias point to it."""
         check_alias(alias)
         self.verify(name, version)
-        with self.client() as client:
+        with self._writing() as client:
             client.set_registered_model_alias(name, alias, str(version))
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Let the alias point to nothing."""
-        with self.client() as client:
+        with self._writing() as client:
             client.delete_registered_model_alias(check_name(name, "Model"), check_alias(alias))
 
     def versions(self, name: str) -> list["ModelVersion"]:

@@ -266,7 +266,7 @@ def evaluation(
         )
     from assets.finetuning.weights import load_weights
 
-    tracking = registry.open(storage)
+    tracking = stage.registry(registry)
     with tempfile.TemporaryDirectory(prefix="evaluation-", dir=storage.path("tmp")) as temporary:
         folder = tracking.download(made["model"], made["version"], Path(temporary) / "model")
         pair = load_weights(model.load(), folder)

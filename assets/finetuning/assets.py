@@ -96,7 +96,7 @@ def checkpoint(
     inputs = _inputs(stage, sources)
     settings = config.model_dump(mode="json", exclude={"training", "seed"})
     training = config.training.model_dump(mode="json")
-    tracking, metrics = registry.open(storage), tracked_metrics(result, reward)
+    tracking, metrics = stage.registry(registry), tracked_metrics(result, reward)
     published = tracking.publish(
         name=registry.registered_model,
         idempotency_key=digest([stage.inputs_digest, flavor]),

@@ -58,8 +58,9 @@ def lineage_manifest(
     content = manifest_bytes(manifest)
     model = manifest["model"]
     file = storage.path("lineage") / f"{model['model']}-version-{model['version']}.json"
+    stage.fence()
     write_atomically(file, content)
-    tracking = registry.open(storage)
+    tracking = stage.registry(registry)
     signature = sign(sha256)
     told = {**tell(chain, lineage), "totals": lineage.backward.totals()}
     page = render_audit(told, lineage, signature).encode()

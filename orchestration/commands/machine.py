@@ -117,7 +117,7 @@ def ui(
         asks_for_token = bool(access_of(port, read_only=read_only).tokens)
         names_of(port)
         with open_instance(data_folder()) as instance:
-            fail_dead_runs(instance)
+            fail_dead_runs(instance, restarted=True)
         os.environ["SULTANA_DATA"] = str(data_folder())
         os.chdir(PROJECT)
         console.print(f"Dagster UI: http://127.0.0.1:{port}  (Ctrl+C stops it)")
