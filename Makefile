@@ -4,6 +4,7 @@ VENV ?= .venv
 BENCH ?=
 EXPERIMENT ?= mdit
 PORT ?= 3000
+WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PACKAGES := $(VENV)/.packages
@@ -18,10 +19,10 @@ ui: $(INSTALLED)
 	@$(BIN)/sultana ui --port $(PORT)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'slow or not slow' --timeout=1800
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'slow or not slow' --timeout=1800
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
