@@ -52,9 +52,13 @@ def _is_ours(run: dg.DagsterRun) -> bool:
 
 
 def _was_launched_in_vain(run: dg.DagsterRun) -> bool:
-    """Whether the code server that was to start the process of a run is gone."""
-    if run.status is not dg.DagsterRunStatus.STARTING or GRPC_INFO_TAG not in run.tags:
+    """Whether the code server that was to start the process of a run is gone, or was never asked."""
+    if run.status is not dg.DagsterRunStatus.STARTING:
         return False
+    if (
+        GRPC_INFO_TAG not in run.tags
+    ):  # which is written right after the status, and before the server is asked
+        return True
     server = json.loads(run.tags[GRPC_INFO_TAG])
     try:
         if path := server.get("socket"):

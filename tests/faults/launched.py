@@ -14,6 +14,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRe
 from dagster._core.workspace.load_target import ModuleTarget
 
 from resources.run_process import PROCESS_TAG
+from tests.faults.counts import count
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 120.0
@@ -100,7 +101,7 @@ def kinds(entries: Sequence[dg.EventLogEntry]) -> set[str]:
 
 def kills(usual: int) -> int:
     """How often to kill: as SULTANA_FAULT_KILLS says, or what is usual."""
-    return int(os.environ.get("SULTANA_FAULT_KILLS") or usual)
+    return count("SULTANA_FAULT_KILLS", usual)
 
 
 def shown(entries: Sequence[dg.EventLogEntry]) -> str:

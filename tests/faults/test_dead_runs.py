@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,7 +115,7 @@ def test_run_monitoring_fails_a_run_when_its_process_is_killed_and_not_before(
         os.kill(child, 0)  # what it forked lives on, and is not the run
         with pytest.raises(SultanaError, match="may not commit") as refused:
             check_in_progress(instance, run.run_id, "step")
-        assert refused.value.code == "run-has-ended"
+        assert refused.value.code == "run-ended"
         assert runs_in_progress(instance) == []
         assert monitor(instance, run) == "FAILURE"
 
@@ -175,13 +176,20 @@ def test_a_run_of_our_definitions_that_no_process_took_is_dead_after_the_start_t
 def test_a_run_whose_code_server_is_gone_before_it_began_is_failed_at_a_restart(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    run = instance.create_run_for_job(
-        job,
-        status=dg.DagsterRunStatus.STARTING,
-        tags={GRPC_INFO_TAG: f'{{"host": "localhost", "socket": "{tmp_path}/gone"}}'},
-    )
-    assert fail_dead_runs(instance) == []
-    assert fail_dead_runs(instance, restarted=True) == [run.run_id]
+    def starting(socket_file: str) -> str:
+        tags = (
+            {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": socket_file})} if socket_file else {}
+        )
+        return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTING, tags=tags).run_id
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "code"))
+        server.listen()
+        never_asked, of_one_that_is_gone = starting(""), starting(f"{tmp_path}/gone")
+        being_started = starting(f"{tmp_path}/code")
+        assert fail_dead_runs(instance) == []
+        assert set(fail_dead_runs(instance, restarted=True)) == {never_asked, of_one_that_is_gone}
+    assert fail_dead_runs(instance, restarted=True) == [being_started]
 
 
 def test_files_of_runs_that_have_ended_are_swept_and_those_of_others_stay(

@@ -21,10 +21,11 @@ import pytest
 
 from orchestration.instance import open_instance
 from resources.definitions import Storage
+from tests.faults.counts import count
 from tests.faults.launched import PROJECT, wait_for
 
 LOG = logging.getLogger(__name__)
-RUNS, AT_ONCE = int(os.environ.get("SULTANA_LOAD_RUNS") or 24), 4
+RUNS, AT_ONCE = count("SULTANA_LOAD_RUNS", 24), 4
 SLOWEST_SECONDS = 0.5
 SLOWER_BY = 5
 LAUNCH = """

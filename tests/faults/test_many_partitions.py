@@ -1,7 +1,6 @@
 """Many partitions of strategy and seed, a thousand by a setting: a backfill is queued, status and pages stay usable."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +20,11 @@ from assets.partitions import EXPERIMENTS, STRATEGIES, materialized_partitions
 from orchestration.instance import open_instance
 from orchestration.schedules import wanted_partitions
 from orchestration.status import read_status
+from tests.faults.counts import count
 from tests.faults.launched import PROJECT
 
 LOG = logging.getLogger(__name__)
-PARTITIONS = int(os.environ.get("SULTANA_BACKFILL_PARTITIONS") or 200)
+PARTITIONS = count("SULTANA_BACKFILL_PARTITIONS", 200)
 SLOWEST_PAGE_SECONDS = 3.0
 SLOWEST_STATUS_SECONDS = 30.0
 PAGES = {

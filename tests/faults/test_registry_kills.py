@@ -135,7 +135,7 @@ def test_a_run_that_has_ended_publishes_nothing_more(tmp_path: Path) -> None:
         nonlocal asked
         asked += 1
         if asked == closes_at:
-            raise SultanaError("The run has ended", "Start it again", code="run-has-ended")
+            raise SultanaError("The run has ended", "Start it again", code="run-ended")
 
     files = tmp_path / "files"
     files.mkdir()
