@@ -169,19 +169,26 @@ def line(number: int, most: int) -> bytes:
 
 
 def _table(draw: random.Random, rows: int) -> pa.Table:
-    made = [changed_values(draw) if draw.random() < 0.3 else draw.choice(ROWS) for _ in range(rows)]
-    name = draw.choice(("instruction", "prompt", "messages", "conversations", "question", "x"))
-    for values in ([row.get(name) for row in made], [str(row) for row in made]):
-        try:
-            first = pa.array(values)
-            break
-        except (pa.ArrowException, OverflowError, UnicodeError):
-            continue
-    columns = {name: first, "output": pa.array([str(row.get("output")) for row in made])}
+    texts = [
+        draw.choice(("a", "b", "", None, "\0", "\u202e", "x" * 3_000, str(draw.choice(VALUES))))
+        for _ in range(rows)
+    ]
+    # Types are given: left to infer them from odd values, Arrow 25 can end the process.
+    turns = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    first, name = draw.choice(
+        (
+            (pa.array(texts, pa.string()), draw.choice(("instruction", "prompt", "question", "x"))),
+            (pa.array(texts, pa.large_string()), "prompt"),
+            (pa.array([[{"role": "user", "content": one}] * 2 for one in texts], turns), "messages"),
+            (pa.array([[one] for one in texts], pa.list_(pa.string())), "definition"),
+            (pa.array(range(rows), pa.int64()), "prompt"),
+        )
+    )
+    columns = {name: first, "output": pa.array(texts[::-1], pa.string())}
     if draw.random() < 0.3:
         columns["output"] = columns["output"].dictionary_encode()
     if draw.random() < 0.3:
-        columns["y"] = pa.array([draw.randbytes(3) for _ in made], pa.binary()).view(pa.string())
+        columns["y"] = pa.array([draw.randbytes(3) for _ in range(rows)], pa.binary()).view(pa.string())
     return pa.table(columns)
 
 

@@ -97,7 +97,7 @@ class _Csv:
         for row, after in zip(rows, [*rows, None][1:], strict=True):
             assert (row.value is None) == (row.problem is not None)
             end = after.byte_offset if after else len(content)
-            if row.problem == "line_too_long":
+            if row.problem in ("line_too_long", "unterminated_quote"):  # of which only the beginning is held
                 assert content[row.byte_offset : end].startswith(row.raw)
             else:
                 assert not content[row.byte_offset + len(row.raw) : end].strip(b"\r\n")
