@@ -1,8 +1,8 @@
 """The engine of a Ray cluster: actors, each of which builds a stage's function once.
 
 Actors of Ray Core, not Ray Data's `map_batches`: parts come from a generator as they are needed, k-means
-and training pass over the same rows many times with the actors and rows kept, and a part that ends its
-worker again and again is named instead of tried for ever. `tests/benchmarks/compute_engines.py` measures both.
+and training pass over the same rows many times, with actors and rows kept from pass to pass, and a part that
+ends its worker again and again is given up by name. `python -m tests.benchmarks.compute_engines` measures both.
 """
 
 import contextlib

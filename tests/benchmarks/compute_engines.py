@@ -22,7 +22,7 @@ from tests.compute.loopback import PROJECT, cluster, in_namespace
 
 PARTS, NUMBERS, WORKERS, PASSES = 200, 8192, 2, 5
 PATIENCE = 60
-"""Seconds after which a part that ends its worker is taken for one that is tried for ever."""
+"""Seconds that are waited for what becomes of a part that ends its worker."""
 
 
 def say(engine: str, **facts: Any) -> None:
@@ -145,7 +145,7 @@ def main() -> None:
             try:
                 subprocess.run(command, cwd=PROJECT, check=True, timeout=limit)
             except subprocess.TimeoutExpired:
-                say(name, ended_worker=f"still tried after {limit} s")
+                say(name, unfinished_after=limit)
 
 
 MEASURES = {"core": core, "data": data, "data_ending": data_ending}

@@ -51,6 +51,12 @@ def test_a_worker_and_a_node_killed_in_the_middle_of_a_stage_change_nothing(
     assert found["equal"] or (stage == "embedding" and found["difference"] < 1e-5), found
 
 
+def test_the_graph_has_the_same_data_versions_on_ray() -> None:
+    found = {line["asset"]: line for line in lines_of("tests.compute.graph") if line["asset"] != "seconds"}
+    assert "curriculum" in found and "diversity_clusters" in found
+    assert [line for line in found.values() if line["here"] != line["ray"]] == []
+
+
 def test_what_a_pool_refuses_and_gives_up() -> None:
     found = {line["case"]: line for line in lines_of("tests.compute.refusals")}
     assert found["error of the work"] == {
