@@ -17,7 +17,7 @@ from assets.instructions.retraction_assets import retractions
 from assets.lineage.exports.openlineage_events import event_lines
 from assets.materialized import materializations
 from orchestration.lineage_events import announced, made_for_events
-from resources.definitions import Storage
+from resources.definitions import ComputeSetting, Storage
 from resources.errors import SultanaError
 from resources.lineage_transport import emit, is_configured
 
@@ -82,7 +82,7 @@ def materialize(
     return dg.materialize(
         announced(chosen),
         instance=instance,
-        resources={"storage": Storage(folder=str(folder))},
+        resources={"storage": Storage(folder=str(folder)), "compute": ComputeSetting()},
         run_config={"ops": {one.op.name: STARTER for one in chosen if one in CONFIGURED}},
     )
 
