@@ -3,8 +3,9 @@
 Its storage is SQLite in that folder, or the PostgreSQL database that SULTANA_DAGSTER_POSTGRES names.
 """
 
-import contextlib
+import errno
 import importlib.util
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -53,6 +54,9 @@ run_launcher:               # finds runs whose process is gone
 """
 SHORTENED = (("poll_interval_seconds", 30, 10), ("free_slots_after_run_end_seconds", 30, 10))
 """What earlier releases set in dagster.yaml, and what is set now."""
+
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EROFS)
+"""What the system says of a file that the user keeps elsewhere and mounts here."""
 
 POSTGRES = "SULTANA_DAGSTER_POSTGRES"
 POSTGRES_STORAGE = f"""\
@@ -164,8 +168,18 @@ def _bring_up_to_date(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     for name, before, now in SHORTENED:
         text = text.replace(f"  {name}: {before}\n", f"  {name}: {now}\n")
-    with contextlib.suppress(PermissionError):  # settings that the user keeps elsewhere; the doctor tells
+    try:
         write_atomically(file, f"{text.rstrip()}\n{LAUNCHER}".encode())
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        logging.getLogger(__name__).warning(
+            "%s cannot be changed (%s) and names no run launcher, so runs that were killed are found only when "
+            "`sultana ui` or `sultana run` starts. Add to it: %s",
+            file,
+            os.strerror(error.errno),
+            " ".join(LAUNCHER.split()),
+        )
 
 
 def open_instance(data: Path) -> dg.DagsterInstance:
