@@ -93,14 +93,9 @@ class LanguageModel:
         self.dtype = dtype
         self._is_sized = False
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Settings: another process finds or converts the files itself, and computes in this dtype."""
-        return {
-            "model": self.model,
-            "revision": self.revision,
-            "folder": self.folder,
-            "dtype": self.resolved_dtype(),
-        }
+        return LanguageModel, (self.model, self.revision, self.folder, self.resolved_dtype())
 
     @functools.cached_property
     def _files(self) -> Path:
