@@ -19,10 +19,10 @@ ui: $(INSTALLED)
 	@$(BIN)/sultana ui --port $(PORT)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'slow or not slow' --timeout=1800
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'slow or not slow' --timeout=1800
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -27,6 +27,17 @@ def no_pickle_is_read() -> Iterator[None]:
         pytest.fail("\n\n".join(refused))
 
 
+# Their tests share what takes long to make: a deployment with a registered model, servers, a browser.
+TOGETHER = {"lineage", "web", "ui", "serving", "diversity"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes run the tests, those of a file, or of a folder that shares much, run in one of them."""
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the embedded language model, converted once (about 10 s)."""

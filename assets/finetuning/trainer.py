@@ -44,6 +44,9 @@ from assets.interpolation.alignment import AlignedRow, align
 from assets.interpolation.mixing import Batch, collate
 from resources.errors import SultanaError
 
+UNNAMED = "0" * 64
+"""The fingerprint of a base model whose files nobody hashed."""
+
 _SEED_SPAN = 2**31
 
 
@@ -55,7 +58,7 @@ class TrainingSession:
         language_model_pair: tuple[Any, Any],
         config: TrainingConfig,
         total_steps: int,
-        fingerprint: str = "unnamed",
+        fingerprint: str = UNNAMED,
         sharding: Sharding = "none",
         most_padding: float = 1.0,
     ) -> None:

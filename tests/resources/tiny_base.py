@@ -40,6 +40,7 @@ def save_adapter(base: LanguageModel, folder: Path) -> Any:
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
+    model.peft_config["default"].base_model_name_or_path = base.fingerprint()
     model.save_pretrained(folder)
     (folder / "README.md").unlink()
     return model.eval()
