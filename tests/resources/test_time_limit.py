@@ -46,6 +46,15 @@ def test_the_time_that_the_rows_take_does_not_count(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_was_interrupted_is_fed_no_more() -> None:
+    # Processes that run tests side by side are deaf to the keyboard.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _interrupted_while_fed()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted_while_fed() -> None:
     taken: list[int] = []
 
     def endless() -> Iterator[int]:
