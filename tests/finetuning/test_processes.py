@@ -93,6 +93,7 @@ result = train_in_processes(
 """
 
 
+@pytest.mark.slow
 def test_a_killed_group_leaves_nothing_behind_and_goes_on_to_the_same_bits(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

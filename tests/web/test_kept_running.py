@@ -49,6 +49,7 @@ def test_no_process_outlives_the_one_that_keeps_it(tmp_path: Path, how: signal.S
     _until(lambda: not psutil.pid_exists(kept) or psutil.Process(kept).status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.slow
 def test_what_died_is_started_again_and_said(tmp_path: Path) -> None:
     file, said = tmp_path / "pid", []
     first = 0
@@ -84,6 +85,7 @@ def test_what_cannot_live_ends_all_with_a_sentence(tmp_path: Path, monkeypatch: 
     assert other.process is not None and other.process.poll() is not None
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_file_is_not_started_before(tmp_path: Path) -> None:
     file, socket = tmp_path / "pid", tmp_path / "socket"
     service = Service("sleeper", [sys.executable, "-c", SLEEPER, str(file)], after=socket)
