@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from resources.crash_report import causes, report, where, write_report
 from resources.definitions import data_folder
 from resources.errors import SultanaError
+from resources.files import DISK_REMEDY, disk_full, is_disk_full
 from resources.text import escape_terminal
 
 _MOST_REASONS = 5
@@ -29,7 +30,6 @@ INTERRUPTED = (KeyboardInterrupt, DagsterExecutionInterruptedError)
 """What Ctrl-C, and a request to end, arrive as: outside a step of Dagster and inside one."""
 
 UNREACHABLE = re.compile(r"(connection to server .*)", re.IGNORECASE)
-FULL = re.compile(r"No space left on device|database or disk is full|os error 28", re.IGNORECASE)
 MACHINE = {
     errno.EIO,
     errno.EROFS,
@@ -46,15 +46,6 @@ TRACEBACK = "SULTANA_TRACEBACK"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def disk_is_full(folder: Path) -> SultanaError:
-    """What is said when a folder's disk is full."""
-    return SultanaError(
-        f"The disk that holds {folder} is full; what was committed before is intact",
-        "Free some space, or set SULTANA_DATA to a folder on another disk, and run the same command again",
-        code="disk-full",
-    )
-
-
 def explain(error: BaseException, folder: Path) -> SultanaError | None:
     """The sentence for users, or None where the failure is a defect whose traceback is wanted."""
     chain = list(causes(error))
@@ -62,14 +53,14 @@ def explain(error: BaseException, folder: Path) -> SultanaError | None:
         if isinstance(one, SultanaError):
             return one
     for one in chain:
-        if (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT)) or FULL.search(str(one)):
-            return disk_is_full(folder)
+        if is_disk_full(one):
+            return disk_full(folder)
         if "disk I/O error" in str(one):
             # SQLite says so, too, where a full disk leaves no room for its shared memory.
             return SultanaError(
                 f"A database in {folder} could not be written: the disk that holds it is full, or failing; "
-                "what was committed before is intact",
-                "Free some space, or set SULTANA_DATA to a folder on another disk, and run the same command again",
+                "nothing that was stored before is lost",
+                DISK_REMEDY,
                 code="disk-full",
             )
         if found := UNREACHABLE.search(str(one)):

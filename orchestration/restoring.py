@@ -13,6 +13,7 @@ import dagster as dg
 from rich.console import Console
 
 from orchestration.backing_up import INSTANCE, LOG, REGISTRY
+from orchestration.dead_runs import UNFINISHED
 from orchestration.diagnosis.finding import mebibytes
 from orchestration.instance import open_instance
 from resources.backup_files import (
@@ -35,13 +36,6 @@ MAY_BE_THERE = {"models", "lost+found", RESTORING, ".restore.lock"}
 """What a data folder may hold before: base models are in no backup."""
 
 ENDED = "It was in progress when the backup was made that this data folder was restored from."
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def restore(place: Path) -> dict[str, Any]:
@@ -150,7 +144,9 @@ def _check_room(root: Path, size: int) -> None:
 def _end_runs(root: Path) -> list[str]:
     """Ends the runs that were in progress when the backup was made; their ids."""
     with open_instance(root) as instance:
-        unfinished = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
+        unfinished = instance.get_runs(
+            filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, *UNFINISHED])
+        )
         for run in unfinished:
             instance.report_run_failed(run, ENDED)
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

@@ -24,6 +24,9 @@ from resources.errors import SultanaError
 MANIFEST = "MANIFEST.json"
 _BLOCK = 1 << 20
 _DISK_FULL_TEXTS = ("no space left on device", "os error 28", "disk quota exceeded", "disk is full")
+DISK_REMEDY = (
+    "Free some space, or use a folder on a larger disk (SULTANA_DATA names the data folder), and run it again"
+)
 _DISK_FAILING_TEXT = "os error 5)"
 
 
@@ -38,7 +41,7 @@ def disk_full(folder: Path) -> SultanaError:
     """The error for a full disk that holds `folder`."""
     return SultanaError(
         f"The disk that holds {folder} is full; nothing that was stored before is lost",
-        "Free some space, or move the folder to a larger disk, and run the step again",
+        DISK_REMEDY,
         code="disk-full",
     )
 

@@ -1,7 +1,8 @@
-"""What a text holds that is nobody else's business: keys, tokens, addresses and card numbers, found by their form.
+"""What a text holds that is nobody else's business, found by its form: keys, passwords, addresses, numbers of accounts.
 
 A scan by form, not by meaning: it finds what has an unmistakable shape, and what is left is not proven to be free of
-personal data. A number is a card's only where its check digit is right (Luhn) and its length is that of its issuer.
+personal data. A number is a card's only where its check digit is right (Luhn) and its length is that of its issuer,
+and a bank account's only where its check digits are (ISO 13616).
 """
 
 import re
@@ -46,7 +47,8 @@ _CREDENTIALS = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{1,64}:[^\s/@]{1,
 _EMAIL = re.compile(
     r"(?<![\w.+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b"
 )
-_CARD = re.compile(r"(?<![\d.,-])[2-6]\d{3}(?:[ -]?\d){8,15}(?![\d.,-]*\d)")
+# A search that begins with a look back is three times as slow, so what comes before is looked at afterwards.
+_CARD = re.compile(r"[2-6](?<![\d.,-].)\d{3}(?:[ -]?\d){8,15}(?![\d.,-]*\d)", re.DOTALL)
 _ISSUED = re.compile(
     r"4\d{12}(?:\d{3})?(?:\d{3})?|(?:5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}"
     r"|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d{2}|4[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}"
@@ -57,22 +59,40 @@ _PASSWORD = re.compile(
     r"(?=[^\s\"',;]{0,256}\d)[^\s\"',;\[]{6,256}",
     re.IGNORECASE,
 )
-_ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", re.ASCII)
+_ACCOUNT = re.compile(
+    r"[A-Z]{2}\d{2}(?<!\w.{4})(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", re.ASCII | re.DOTALL
+)
 _PHONE = re.compile(r"(?<![\w+])\+[1-9](?:[ ()./-]{0,2}\d){6,14}(?!\d)", re.ASCII)
 
-_SCANS: tuple[tuple[str, Callable[[str], bool], re.Pattern[str]], ...] = (
-    # A look for a few letters spares most texts the pattern.
+
+# Every row of a source is scanned; a look for a few letters spares most texts the pattern.
+def _may_hold_api_key(text: str) -> bool:
+    if "sk-" in text or "xox" in text or "glpat-" in text:
+        return True
+    return "_" in text and (
+        "gh" in text or "github" in text or "hf_" in text or "live_" in text or "test_" in text
+    )
+
+
+def _may_name_password(text: str) -> bool:
+    if ":" not in text and "=" not in text:
+        return False
+    low = text.lower()
+    return "pass" in low or "pwd" in low or "secret" in low or "key" in low or "token" in low
+
+
+_Scan = tuple[str, Callable[[str], bool], re.Pattern[str]]
+_WORDS: tuple[_Scan, ...] = (
     ("private_key", lambda text: "PRIVATE KEY" in text, _PRIVATE_KEY),
     ("credentials", lambda text: "://" in text and "@" in text, _CREDENTIALS),
     ("cloud_key", lambda text: "AKIA" in text or "ASIA" in text or "AIza" in text, _CLOUD),
-    (
-        "api_key",
-        lambda text: any(one in text for one in ("sk-", "k_", "gh", "github_pat_", "glpat-", "hf_", "xox")),
-        _API,
-    ),
+    ("api_key", _may_hold_api_key, _API),
     ("token", lambda text: "eyJ" in text, _TOKEN),
     ("email", lambda text: "@" in text, _EMAIL),
-    ("password", lambda text: ":" in text or "=" in text, _PASSWORD),
+    ("password", _may_name_password, _PASSWORD),
+)
+_FEWEST_DIGITS = 7
+_NUMBERS: tuple[_Scan, ...] = (
     ("account", lambda text: True, _ACCOUNT),
     ("card", lambda text: True, _CARD),
     ("phone", lambda text: "+" in text, _PHONE),
@@ -82,7 +102,8 @@ _SCANS: tuple[tuple[str, Callable[[str], bool], re.Pattern[str]], ...] = (
 def find_private(text: str) -> list[Found]:
     """Every stretch that is found, in order; where two overlap, the one of the kind that is looked for first."""
     taken: list[Found] = []
-    for kind, may, pattern in _SCANS:
+    digits = sum(map(text.count, "0123456789"))
+    for kind, may, pattern in _WORDS if digits < _FEWEST_DIGITS else _WORDS + _NUMBERS:
         if not may(text):
             continue
         for match in pattern.finditer(text):

@@ -240,12 +240,12 @@ class LanceTables:
 
         Raises SultanaError where that version is missing and older ones are not: writing on would take its number.
         """
-        history = self.commits.history(table)
-        if not history or history[-1].version in on_disk:
-            return history[-1] if history else None
-        for commit in history:
+        last = self.commits.head(table)
+        if last is None or last.version in on_disk:
+            return last
+        for commit in self.commits.history(table):
             if commit.version in on_disk and self._holds(commit):
-                raise self._unreadable(table, history[-1].version, "its manifest is missing")
+                raise self._unreadable(table, last.version, "its manifest is missing")
         return None
 
     def _heal(

@@ -12,10 +12,10 @@ Rows wait on disk meanwhile: memory holds ids and hashes of them, not texts.
 import tempfile
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from resources.progress import Progress
 from resources.text import escape_terminal
 
 RAW_TEXT_LIMIT = 200
+T = TypeVar("T")
 _ORIGIN = ("origin_id", "source", "file", "file_sha256", "position", "licence")
 
 
@@ -79,9 +80,8 @@ def sort_rows(
         for place in range(len(groups)):
             for origin in groups.later_origins(place):
                 parts.drop(origin, groups.ids[place], "exact_duplicate", groups.ids[place], 1.0)
-        everything = np.arange(len(groups))
         collisions = contaminated(
-            _Texts(groups, everything),
+            _Made(groups.text, groups.everything),
             groups.ids,
             *benchmark_texts(examples),
             n=contamination_ngram,
@@ -97,10 +97,10 @@ def sort_rows(
                 collision.instruction_id,
                 *("contaminated", collision.example_id, collision.share),
             )
-        clean = everything[keep]
+        clean = groups.everything[keep]
         for duplicate in near_duplicates(
-            _Texts(groups, clean),
-            groups.ids.at(clean),
+            _Made(groups.text, clean),
+            _Made(groups.id, clean),
             threshold=near_duplicate_threshold,
             seed=seed,
             compute=compute,
@@ -115,7 +115,7 @@ def sort_rows(
         parts.quarantined.sort()
         parts.dropped.sort()
     return Sorted(
-        kept=_Kept(groups, everything[keep]),
+        kept=_Made(groups.row, groups.everything[keep]),
         quarantined=parts.quarantined,
         dropped=parts.dropped,
         reasons=parts.reasons,
@@ -192,15 +192,21 @@ class _Groups:
         new = np.ones(len(sound), dtype=np.bool_)
         new[1:] = keys[1:] != keys[:-1]
         self._starts = np.append(np.flatnonzero(new), len(sound))
-        self.ids = _Ids(keys[self._starts[:-1]])
+        # As bytes one after the other: a list of strings takes three times as much.
+        self._ids = keys[self._starts[:-1]]
+        self.everything = np.arange(len(self._ids))
+        self.ids = _Made(self.id, self.everything)
         """The ids of the merged rows, sorted."""
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._ids)
 
-    def messages(self, place: int) -> list[dict[str, str]]:
-        found: list[dict[str, str]] = self._sound[int(self._starts[place])]["messages"]
-        return found
+    def id(self, place: int) -> str:
+        return bytes(self._ids[place]).decode()
+
+    def text(self, place: int) -> str:
+        """In which contamination and duplicates are looked for."""
+        return conversation_text(self._sound[int(self._starts[place])]["messages"])
 
     def first_origin(self, place: int) -> Mapping[str, Any]:
         origin: Mapping[str, Any] = self._sound[int(self._starts[place])]["origin"]
@@ -214,7 +220,7 @@ class _Groups:
         """The row of INSTRUCTIONS."""
         rows = self._sound[int(self._starts[place]) : int(self._starts[place + 1])]
         return {
-            "instruction_id": self.ids[place],
+            "instruction_id": self.id(place),
             "messages": rows[0]["messages"],
             "origins": [row["origin"] for row in rows],
             "task": next((row["task"] for row in rows if row["task"]), None),
@@ -222,64 +228,23 @@ class _Groups:
         }
 
 
-class _Ids(Sequence[str]):
-    """Ids as bytes one after the other: a list of strings takes three times as much."""
+class _Made(Sequence[T]):
+    """What is made of each of some places in a table, when it is asked for."""
 
-    def __init__(self, packed: npt.NDArray[np.bytes_]) -> None:
-        self._packed = packed
-
-    def at(self, places: npt.NDArray[np.int64]) -> "_Ids":
-        return _Ids(self._packed[places])
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return [bytes(one).decode() for one in self._packed[place]]
-        return bytes(self._packed[place]).decode()
-
-
-class _Texts(Sequence[str]):
-    """The texts of some of the merged rows, in which contamination and duplicates are looked for."""
-
-    def __init__(self, groups: _Groups, places: npt.NDArray[np.int64]) -> None:
-        self._groups, self._places = groups, places
+    def __init__(self, make: Callable[[int], T], places: npt.NDArray[np.int64]) -> None:
+        self._make, self._places = make, places
 
     def __len__(self) -> int:
         return len(self._places)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, place: int) -> T: ...
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-    def __getitem__(self, place: int | slice) -> str | list[str]:
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
         if isinstance(place, slice):
-            return [conversation_text(self._groups.messages(int(one))) for one in self._places[place]]
-        return conversation_text(self._groups.messages(int(self._places[place])))
-
-
-class _Kept(Sequence[Row]):
-    """Rows of INSTRUCTIONS."""
-
-    def __init__(self, groups: _Groups, places: npt.NDArray[np.int64]) -> None:
-        self._groups, self._places = groups, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, place: int) -> Row: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Row]: ...
-    def __getitem__(self, place: int | slice) -> Row | list[Row]:
-        if isinstance(place, slice):
-            return [self._groups.row(int(one)) for one in self._places[place]]
-        return self._groups.row(int(self._places[place]))
+            return [self._make(int(one)) for one in self._places[place]]
+        return self._make(int(self._places[place]))
 
 
 def _first_scores(of_origins: Sequence[Sequence[Mapping[str, Any]] | None]) -> list[dict[str, Any]] | None:
