@@ -67,6 +67,7 @@ def cluster(nodes: int) -> Iterator[Any]:
             RAY_AUTH_TOKEN=secrets.token_hex(32),
             RAY_TMPDIR=folder,
             PYTHONPATH=str(PROJECT),
+            GLOO_SOCKET_IFNAME="lo",
             # Patience, for a machine with much else to do.
             RAY_raylet_start_wait_time_s="120",
             RAY_agent_register_timeout_ms="120000",

@@ -15,7 +15,7 @@ from small_models import random_row, tiny_llama, tiny_tokenizer
 
 from assets.finetuning.config import CheckpointConfig, TrainingSettings
 from assets.finetuning.loop import batches_digest
-from assets.finetuning.processes import check_processes, train_in_processes
+from assets.finetuning.processes import check_sharding, train_in_processes
 from assets.finetuning.scoring import Example
 from assets.finetuning.session import check_settings
 from assets.finetuning.training_config import TrainingConfig
@@ -193,7 +193,7 @@ def test_settings_that_cannot_be_are_refused_before_any_work(monkeypatch: pytest
             check_settings(CheckpointConfig(sharding=sharding, processes=processes, training=training))
     check_settings(CheckpointConfig(sharding="fsdp", processes=2))
     with pytest.raises(SultanaError, match="4 bits are not divided"):
-        check_processes(2, "fsdp", "qlora", frozen_states=False)
+        check_sharding(2, "fsdp", "qlora", frozen_states=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(SultanaError, match="processes is 3, and this machine has 2 CUDA devices"):
