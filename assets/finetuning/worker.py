@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.compute.boundary import Tell
 from resources.errors import SultanaError
+from resources.files import folder_manifest
 
 if TYPE_CHECKING:
     from resources.language_model import LanguageModel
@@ -40,11 +41,11 @@ def write_start(model: "LanguageModel", folder: Path, training: Path) -> None:
 def work(folder: Path, tell: Tell) -> None:
     """Train as the job in `folder` says, together with the other processes of the group.
 
-    The first of them tells each `step` and at last the `result`. Raises SultanaError as `run_job` does, and where
+    The first of them tells each `step`, and at last the `result` and the hashes of its `weights`. Raises SultanaError as `run_job` does, and where
     the model found here is another one.
     """
     from assets.finetuning.devices import process_number
-    from assets.finetuning.training_job import read_job, result_as_json, run_job
+    from assets.finetuning.training_job import WEIGHTS, read_job, result_as_json, run_job
 
     start = json.loads((folder / START).read_text(encoding="utf-8"))
     result = run_job(
@@ -54,7 +55,8 @@ def work(folder: Path, tell: Tell) -> None:
         on_step=lambda metrics: tell("step", asdict(metrics), done=metrics.step + 1),
     )
     if process_number()[0] == 0:
-        tell("result", result_as_json(result))
+        weights = folder_manifest(Path(start["folder"]) / WEIGHTS)
+        tell("result", {"result": result_as_json(result), "weights": weights})
 
 
 def _model(start: dict[str, Any]) -> "LanguageModel":

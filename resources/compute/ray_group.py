@@ -31,7 +31,9 @@ _NODE = "ray.io/node-id"
 
 
 @dataclass
-class _Progress:
+class Progress:
+    """How far a group has got, and how often in a row it was lost without getting further."""
+
     furthest: int = 0
     before: int = 0
     tries: int = 0
@@ -47,7 +49,7 @@ def ray_group(
     ray: Any, module: str, folder: Path, count: int, *, cpus: float, gpus: float, wait_seconds: float
 ) -> Generator[Message]:
     """See `boundary.Compute.process_group`. `folder` has to be one that all nodes see at the same path."""
-    progress = _Progress()
+    progress = Progress()
     while True:
         name, nonce = secrets.token_hex(8), secrets.token_hex(16)
         (folder / name).write_text(nonce, encoding="utf-8")
@@ -81,7 +83,7 @@ def ray_group(
         _LOG.warning("A process of the training is gone, and all are started again (%s)", ended.lost)
 
 
-def _messages(ray: Any, task: Any, mailbox: Any, progress: _Progress) -> Generator[Message, None, Ended]:
+def _messages(ray: Any, task: Any, mailbox: Any, progress: Progress) -> Generator[Message, None, Ended]:
     """What is told until the attempt has ended, and how it ended."""
     running = True
     try:

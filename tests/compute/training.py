@@ -3,26 +3,30 @@
 Runs in a namespace of its own (see loopback.py). Prints a line of JSON for each case.
 """
 
-import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from resources.compute.ray_cluster import RayCluster
 from resources.compute.this_machine import THIS_MACHINE
 from resources.errors import SultanaError
-from tests.compute.loopback import cluster
-from tests.compute.training_jobs import SHARDINGS, job, refused_job, small_model, trained
+from tests.compute.loopback import PROJECT, cluster
+from tests.compute.training_jobs import SHARDINGS, job, refused_job, say, small_model, trained
 
 STEPS = 8
 
 
-def say(case: str, **facts: Any) -> None:
-    """A line of JSON."""
-    sys.stdout.write(json.dumps({"case": case, **facts}) + "\n")
+def apart(folder: Path) -> None:
+    """A training by a process whose folder no node sees, since it has mounted another one there."""
+    folder.mkdir()
+    mounted = 'mount -t tmpfs none "$1" && exec "$2" -m tests.compute.training_apart "$1"'
+    command = ["unshare", "-m", "sh", "-c", mounted, "sh", str(folder), sys.executable]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    sys.stdout.write(done.stdout)
     sys.stdout.flush()
 
 
@@ -45,9 +49,10 @@ def main() -> None:
             except SultanaError as error:
                 say(f"refused {place}", code=error.code, problem=error.problem)
         try:
-            trained(RayCluster(cpus=64, wait_seconds=5), job("none", 4), model, folder / "room")
+            trained(RayCluster(cpus=64, wait_seconds=3), job("none", 4), model, folder / "room")
         except SultanaError as error:
             say("no room", code=error.code, problem=error.problem)
+        apart(folder / "apart")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ from resources.compute.ray_process import BEGUN
 from resources.compute.this_machine import THIS_MACHINE
 from tests.compute.faults import kill_worker, node_killer
 from tests.compute.loopback import PROJECT, add_node, cluster
-from tests.compute.training import say
-from tests.compute.training_jobs import PROCESSES, job, small_model, trained
+from tests.compute.training_jobs import PROCESSES, job, say, small_model, trained
 
 NODES = 3
 STEPS = 60
@@ -100,7 +99,7 @@ def killed_waiter(folder: Path) -> None:
     ) as waiter:
         assert waiter.stdout is not None
         processes = [int(waiter.stdout.readline().split()[1]) for _ in range(PROCESSES)]
-        first = waiter.stdout.readline().strip()
+        lines = [waiter.stdout.readline().strip() for _ in range(10)]
         running = [exists(one) for one in processes]
         waiter.send_signal(signal.SIGKILL)
         killed = time.monotonic()
@@ -113,12 +112,37 @@ def killed_waiter(folder: Path) -> None:
     later = sorted(path.name for path in (folder / "waited").glob("step-*"))
     say(
         "waiter killed",
-        first=first,
+        steps=[lines[0], lines[-1]],
         running=running,
         left=[exists(one) for one in processes],
         seconds=round(ended, 1),
         cores=[before, after],
         checkpoints=[steps, later],
+        actors=actors(ray),
+    )
+
+
+def broken_off(folder: Path) -> None:
+    """Breaks off the wait for a training, and says what is left of it on the cluster."""
+    ray = connect("")
+    before = free_cores(ray, NODES, 60)
+    watched = Watched()
+
+    def stepped(metrics: StepMetrics) -> None:
+        raise InterruptedError(metrics.step)
+
+    try:
+        trained(watched, job("none", 2000), small_model(folder / "model"), folder / "broken", stepped)
+    except InterruptedError:
+        started = time.monotonic()
+    processes = [watched.process(number) for number in range(PROCESSES)]
+    while any(map(exists, processes)) and time.monotonic() < started + 60:
+        time.sleep(0.2)
+    say(
+        "broken off",
+        left=[exists(one) for one in processes],
+        seconds=round(time.monotonic() - started, 1),
+        cores=[before, free_cores(ray, before, 60)],
         actors=actors(ray),
     )
 
@@ -145,6 +169,8 @@ def main(cases: list[str]) -> None:
                 add_node(made, num_cpus=1)
         if not cases or "waiter" in cases:
             killed_waiter(folder)
+        if not cases or "break" in cases:
+            broken_off(folder)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,12 @@ def job(sharding: Any, steps: int) -> TrainingJob:
     batches[2].append(TrainingRow("k", pair, 0.6, layer=1, alignment="start"))
     return TrainingJob(
         config=TrainingConfig(
-            rank=4, dropout=0.2, learning_rate=1e-2, micro_batch=2, target_modules=("q_proj", "v_proj"), seed=4
+            rank=4,
+            dropout=0.2,
+            learning_rate=1e-2,
+            micro_batch=2,
+            target_modules=("q_proj", "v_proj"),
+            seed=4,
         ),
         batches=batches,
         held_out=[Example(f"e{n}", "task", random_row(80 + n), "answer") for n in range(3)],
@@ -89,3 +94,9 @@ def made(result: TrainingResult, folder: Path) -> dict[str, Any]:
         "numbers": hashlib.sha256(json.dumps([numbers, result.measures]).encode()).hexdigest(),
         "steps": len(result.steps),
     }
+
+
+def say(case: str, **facts: Any) -> None:
+    """A line of JSON."""
+    sys.stdout.write(json.dumps({"case": case, **facts}) + "\n")
+    sys.stdout.flush()

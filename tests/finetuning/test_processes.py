@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from small_models import random_row, tiny_llama, tiny_tokenizer
 
 from assets.finetuning.config import CheckpointConfig, TrainingSettings
 from assets.finetuning.loop import batches_digest
-from assets.finetuning.processes import check_sharding, train_in_processes
+from assets.finetuning.processes import check_sharding, train_in_processes, wait_for_files
 from assets.finetuning.scoring import Example
 from assets.finetuning.session import check_settings
 from assets.finetuning.training_config import TrainingConfig
@@ -30,6 +31,7 @@ from assets.finetuning.training_job import (
 )
 from assets.finetuning.training_row import TrainingRow
 from resources.errors import SultanaError
+from resources.files import folder_manifest
 from resources.language_model import LanguageModel
 
 HERE = Path(__file__).parent
@@ -182,6 +184,20 @@ def test_what_a_process_refuses_is_told_as_in_one(
         train_in_processes(refused, LanguageModel(str(model), dtype="float32"), tmp_path / "two", processes=2)
     assert str(several.value) == str(alone.value)
     assert not processes_of(tmp_path / "two")
+
+
+def test_files_that_another_machine_wrote_are_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    (tmp_path / "written").mkdir()
+    (tmp_path / "written" / "model").write_text("new")
+    expected = folder_manifest(tmp_path / "written")
+    shown = threading.Timer(1.0, (tmp_path / "written").rename, [folder])
+    shown.start()
+    wait_for_files(folder, expected, seconds=30)
+    (folder / "model").write_text("old")
+    with pytest.raises(SultanaError, match="not those that the training has written") as raised:
+        wait_for_files(folder, expected, seconds=0)
+    assert raised.value.code == "training-files-differ"
 
 
 def test_settings_that_cannot_be_are_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
