@@ -59,7 +59,9 @@ def train_from_ledger(
 ) -> Trained:
     """Trains in `folder`, from the newest whole state there on; `progress` is of steps.
 
-    One process trains here, several on the engine: all of its nodes have to see `folder` then. Raises SultanaError where a row or a setting cannot be trained with.
+    One process trains here, several on the engine: all of its nodes have to see `folder` then.
+
+    Raises SultanaError where a row or a setting cannot be trained with.
     """
     from assets.finetuning.examples import encode_examples
     from assets.finetuning.training_job import REWARD_CURVE, TrainingJob, run_job

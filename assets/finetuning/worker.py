@@ -41,8 +41,8 @@ def write_start(model: "LanguageModel", folder: Path, training: Path) -> None:
 def work(folder: Path, tell: Tell) -> None:
     """Train as the job in `folder` says, together with the other processes of the group.
 
-    The first of them tells each `step`, and at last the `result` and the hashes of its `weights`. Raises SultanaError as `run_job` does, and where
-    the model found here is another one.
+    The first of them tells each `step`, and at last the `result` and the hashes of its `weights`. Raises
+    SultanaError as `run_job` does, and where the model found here is another one.
     """
     from assets.finetuning.devices import process_number
     from assets.finetuning.training_job import WEIGHTS, read_job, result_as_json, run_job
@@ -50,7 +50,7 @@ def work(folder: Path, tell: Tell) -> None:
     start = json.loads((folder / START).read_text(encoding="utf-8"))
     result = run_job(
         read_job(folder),
-        _model(start).load(),
+        find_model(start).load(),
         Path(start["folder"]),
         on_step=lambda metrics: tell("step", asdict(metrics), done=metrics.step + 1),
     )
@@ -59,8 +59,11 @@ def work(folder: Path, tell: Tell) -> None:
         tell("result", {"result": result_as_json(result), "weights": weights})
 
 
-def _model(start: dict[str, Any]) -> "LanguageModel":
-    """The same model, found, fetched or converted on this machine."""
+def find_model(start: dict[str, Any]) -> "LanguageModel":
+    """The model that `start.json` names, found, fetched or converted on this machine.
+
+    Raises SultanaError where it is not there, or other files are.
+    """
     from resources.compute.alike import check_model
     from resources.language_model import LanguageModel
 

@@ -98,6 +98,8 @@ def _messages(ray: Any, task: Any, mailbox: Any, progress: Progress) -> Generato
             if ready and not told:
                 running = False
                 return _ended(ray, task)
+    except ray.exceptions.RayActorError as error:  # the mailbox is gone
+        return Ended(lost=" ".join(str(error).split())[:300])
     finally:
         if running:  # whoever reads has had enough
             _end(ray, task)

@@ -116,7 +116,7 @@ def check_shared(folder: Path, name: str, nonce: str, machine: str) -> None:
             raise SultanaError(
                 f"The node {machine} does not see the folder {folder} of the machine that asked for the training",
                 "Put it on a file system that all nodes mount at the same path, and name it by "
-                "resources.compute.config.shared_folder",
+                "resources.compute.config.shared_folder; Ray has to run as the same user there",
                 code="folder-not-shared",
             )
         time.sleep(0.5)
@@ -131,7 +131,7 @@ def check_shared(folder: Path, name: str, nonce: str, machine: str) -> None:
 def _text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # new files are the user's alone
         return None
 
 

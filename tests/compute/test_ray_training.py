@@ -55,7 +55,7 @@ def test_what_a_training_refuses_is_told_as_on_this_machine(training: Lines) -> 
 @pytest.mark.parametrize("sharding", SHARDINGS)
 def test_a_worker_and_a_node_killed_in_the_middle_change_no_bit(faults: Lines, sharding: str) -> None:
     found = faults[f"killed {sharding}"]
-    assert found["attempts"] == 3, found
+    assert found["attempts"] == (3 if sharding == "none" else 2), found
     assert found["ray"]["made"] == found["here"]["made"]
     assert found["ray"]["told"] == list(range(STEPS))  # each once, whatever was done again
     assert found["ray"]["resumed_from"] > FIRST_KILL // 2

@@ -22,7 +22,7 @@ from resources.compute.ray_process import BEGUN
 from resources.compute.this_machine import THIS_MACHINE
 from tests.compute.faults import kill_worker, node_killer
 from tests.compute.loopback import PROJECT, add_node, cluster
-from tests.compute.training_jobs import PROCESSES, job, say, small_model, trained
+from tests.compute.training_jobs import PROCESSES, SHARDINGS, job, say, small_model, trained
 
 NODES = 3
 STEPS = 60
@@ -154,10 +154,12 @@ def main(cases: list[str]) -> None:
         folder = Path(name)
         model = small_model(folder / "model")
         if not cases or "kills" in cases:
-            for sharding in ("none", "fsdp"):
+            for sharding in SHARDINGS:
+                kills = {SECOND_KILL: (0, node_killer(made))}
+                if sharding == "none":
+                    kills[FIRST_KILL] = (1, kill_worker)
                 here = trained(THIS_MACHINE, job(sharding, STEPS), model, folder / f"here-{sharding}")
                 watched = Watched()
-                kills = {FIRST_KILL: (1, kill_worker), SECOND_KILL: (0, node_killer(made))}
                 ray = trained(
                     watched,
                     job(sharding, STEPS),

@@ -20,7 +20,7 @@ from resources.language_model import LanguageModel
 from tests.compute.loopback import PROJECT
 
 sys.path.insert(0, str(PROJECT / "tests" / "finetuning"))
-from small_models import random_row, tiny_llama, tiny_tokenizer  # noqa: E402 - its folder has just been named
+from small_models import random_row, tiny_llama, tiny_tokenizer
 
 PROCESSES = 2
 SHARDINGS = ("none", "fsdp")

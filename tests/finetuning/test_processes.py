@@ -1,6 +1,8 @@
 """Training by processes that accelerate starts: real ones, killed for real."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from assets.finetuning.training_job import (
     write_job,
 )
 from assets.finetuning.training_row import TrainingRow
+from assets.finetuning.worker import START, find_model, write_start
 from resources.errors import SultanaError
 from resources.files import folder_manifest
 from resources.language_model import LanguageModel
@@ -184,6 +187,21 @@ def test_what_a_process_refuses_is_told_as_in_one(
         train_in_processes(refused, LanguageModel(str(model), dtype="float32"), tmp_path / "two", processes=2)
     assert str(several.value) == str(alone.value)
     assert not processes_of(tmp_path / "two")
+
+
+def test_a_worker_finds_the_same_model_or_refuses_another(model: Path, tmp_path: Path) -> None:
+    given = LanguageModel(str(model), folder=tmp_path / "models", dtype="float32")
+    write_start(given, tmp_path, tmp_path / "training")
+    start = json.loads((tmp_path / START).read_text())
+    found = find_model(start)
+    assert (found.model, found.dtype, found.fingerprint()) == (str(model), "float32", given.fingerprint())
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    (other / "tokenizer_config.json").write_text('{"eos_token": "3"}')
+    for folder in (other, tmp_path / "absent"):
+        with pytest.raises(SultanaError) as raised:
+            find_model(start | {"model": str(folder)})
+        assert raised.value.code == "worker-model-differs"
 
 
 def test_files_that_another_machine_wrote_are_waited_for(tmp_path: Path) -> None:
