@@ -167,9 +167,10 @@ def fit(attempt: Attempt) -> Ended:
         for _, failure in sorted(failures.items()):
             if isinstance(failure, SultanaError) and failure.code not in _MAY_PASS:
                 return Ended(error=failure)
-        return Ended(lost=_short(error))
+        reasons = [f"process {number}: {_short(failure)}" for number, failure in sorted(failures.items())]
+        return Ended(lost="; ".join(reasons[:4]) or _short(error))
     return Ended()
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}, {' '.join(str(error).split())}"[:200]

@@ -52,6 +52,13 @@ def test_what_a_training_refuses_is_told_as_on_this_machine(training: Lines) -> 
     assert training["apart"]["code"] == "folder-not-shared"
 
 
+def test_a_group_that_gets_nowhere_is_given_up(training: Lines) -> None:
+    assert training["given up"]["code"] == "training-process-failed"
+    assert training["given up"]["problem"].startswith(
+        "A training process failed 2 times without getting further"
+    )
+
+
 @pytest.mark.parametrize("sharding", SHARDINGS)
 def test_a_worker_and_a_node_killed_in_the_middle_change_no_bit(faults: Lines, sharding: str) -> None:
     found = faults[f"killed {sharding}"]

@@ -1,5 +1,6 @@
 """The engine of one machine is a plain loop, and nothing of it knows Ray."""
 
+import asyncio
 import copy
 import importlib.util
 import subprocess
@@ -14,10 +15,10 @@ from assets.instructions.shingles import Vocabulary
 from orchestration.settings import RESOURCES, check_configuration
 from resources.compute import ray_process
 from resources.compute.alike import check_alike, check_model, code_facts
-from resources.compute.boundary import in_order
+from resources.compute.boundary import Message, in_order
 from resources.compute.ray_cluster import RayCluster, connect
 from resources.compute.ray_group import Progress
-from resources.compute.ray_process import check_shared
+from resources.compute.ray_process import Mailbox, check_shared
 from resources.compute.this_machine import THIS_MACHINE
 from resources.definitions import ComputeSetting, Engine, Storage
 from resources.embedder import SentenceEmbedder
@@ -137,6 +138,18 @@ def test_a_group_that_gets_further_is_never_given_up() -> None:
         progress.furthest = max(progress.furthest, furthest)
         found.append(progress.lost())
     assert found == [1, 1, 2, 3, 1, 2]
+
+
+def test_a_mailbox_gives_each_message_once_and_in_order() -> None:
+    async def used() -> list[list[Message]]:
+        mailbox = Mailbox()
+        waits = asyncio.create_task(mailbox.take(30.0))
+        await asyncio.sleep(0)
+        for number in range(3):
+            await mailbox.tell({"step": number})
+        return [await waits, await mailbox.take(0.0)]
+
+    assert asyncio.run(used()) == [[{"step": 0}, {"step": 1}, {"step": 2}], []]
 
 
 def test_models_travel_as_settings_and_errors_whole() -> None:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from resources.compute import ray_group
 from resources.compute.ray_cluster import RayCluster
 from resources.compute.this_machine import THIS_MACHINE
 from resources.errors import SultanaError
@@ -28,6 +29,16 @@ def apart(folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     sys.stdout.write(done.stdout)
     sys.stdout.flush()
+
+
+def given_up(folder: Path) -> None:
+    """A group that is lost at each attempt before it has got anywhere."""
+    folder.mkdir()
+    ray_group.TRIES = 2
+    try:
+        list(RayCluster().process_group("tests.compute.training_dies", folder, 2))
+    except SultanaError as error:
+        say("given up", code=error.code, problem=error.problem)
 
 
 def main() -> None:
@@ -53,6 +64,7 @@ def main() -> None:
         except SultanaError as error:
             say("no room", code=error.code, problem=error.problem)
         apart(folder / "apart")
+        given_up(folder / "given-up")
 
 
 if __name__ == "__main__":
