@@ -159,6 +159,21 @@ class ComputeSetting(dg.ConfigurableResource):
         le=86_400,
         description="Longest wait, in seconds, for a first worker on Ray to start.",
     )
+    shared_folder: str = Field(
+        default="",
+        pattern="^(/.*)?$",
+        max_length=4096,
+        description="Folder that this machine and all nodes of the Ray cluster see at the same path, where trainings "
+        "by several processes lie until they are published. Empty: the data folder, which all nodes see then.",
+    )
+
+    def training_folder(self, storage: Storage, processes: int, name: str) -> Path:
+        """The folder of a training by `processes` processes, made when missing."""
+        if self.engine is Engine.local or processes == 1 or not self.shared_folder:
+            return storage.path("checkpoints", name)
+        folder = Path(self.shared_folder) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def open(self) -> "Compute":
         """The engine; a cluster is looked for when it is first used."""

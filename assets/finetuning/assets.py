@@ -16,7 +16,7 @@ from assets.materialized import Materialized, follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.presentation import plot, png, table
 from assets.retries import tried_again
-from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
+from resources.definitions import ComputeSetting, LanguageModelSetting, ModelRegistry, Storage
 from resources.files import folder_manifest
 from resources.model_flavor import write_flavor
 from resources.tracking import CANDIDATE, InputTable
@@ -40,6 +40,7 @@ def checkpoint(
     storage: Storage,
     language_model: LanguageModelSetting,
     registry: ModelRegistry,
+    compute: ComputeSetting,
 ) -> dg.MaterializeResult:
     """A model fine-tuned on the curriculum alone, in the ledger's order, and registered in MLflow.
 
@@ -68,7 +69,7 @@ def checkpoint(
     sources = _sources(stage)
     maximum_length = int(sources["curriculum"].record["configuration"]["maximum_length"])
     curriculum_id = sources["curriculum"].record["facts"]["curriculum_id"]
-    folder = storage.path("checkpoints", stage.inputs_digest[:32])
+    folder = compute.training_folder(storage, config.processes, stage.inputs_digest[:32])
     with stage.progress("training", None, "steps") as progress:
         trained = train_from_ledger(
             TrainedFrom(
@@ -85,6 +86,7 @@ def checkpoint(
             stage.settings["seed"],
             folder,
             progress,
+            compute.open(),
         )
     result, reward, files = trained.result, trained.reward, trained.weights
     weights_manifest = folder_manifest(files)

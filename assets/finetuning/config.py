@@ -102,8 +102,9 @@ class CheckpointConfig(dg.Config):
         default=1,
         ge=1,
         le=64,
-        description="Processes on this machine that share the rows of each step, one to a CUDA device where "
-        "there are any; the result is that of one process but for rounding.",
+        description="Processes that share the rows of each step, one to a CUDA device where there are any; the "
+        "result is that of one process but for rounding. One trains on this machine; several on the compute "
+        "engine: this machine, or the workers of a Ray cluster, which then share a folder with it.",
     )
     sharding: Sharding = Field(
         default=Sharding.none,

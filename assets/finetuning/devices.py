@@ -3,7 +3,7 @@
 Where torch.distributed is initialised, each process holds the whole model, takes a share of the rows of a
 step and adds its gradients to those of the others, so that all end with the weights that one process would
 have (up to the order of sums). Where it is not, nothing here does anything. Processes are started by
-processes.py; weights that are divided among them are those of sharding.py.
+the compute engine, see processes.py; weights that are divided among them are those of sharding.py.
 """
 
 from collections.abc import Iterable, Sequence

@@ -8,6 +8,7 @@ first holds the lock, writes the checkpoints and decides, and the others wait fo
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from assets.finetuning.training_row import StepMetrics, TrainingRow
 from assets.identity import digest
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
+
+SHOWN_SECONDS = 90.0
+"""How long a folder that is shared over a network may hide a checkpoint that the first process has written."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,18 @@ class _Run:
         self.session.load_state_dict(self.checkpoints.load(self._checkpoint_of(self.best[0])))
 
     def _checkpoint_of(self, step: int) -> Checkpoint:
-        return next(one for one in self.checkpoints.all() if one.step == step)
+        """The checkpoint that the first process has; a shared folder may show it to another machine late."""
+        deadline = time.monotonic() + SHOWN_SECONDS
+        while True:
+            if found := [one for one in self.checkpoints.all() if one.step == step]:
+                return found[0]
+            if time.monotonic() > deadline:
+                raise SultanaError(
+                    f"The checkpoint of step {step} is not seen in {self.checkpoints.root}",
+                    "Let all processes train in one folder that all of them see",
+                    code="checkpoint-unreadable",
+                )
+            time.sleep(0.1)
 
     def _from_first(self, number: float) -> float:
         return from_first(number, self.session.decoder.device)

@@ -1,44 +1,35 @@
-"""Starts several processes that train one model, with accelerate, and waits for what they made.
+"""Several processes that train one model, and the wait for what they make.
 
-`accelerate launch` starts them (worker.py) on this machine: on the CUDA devices where there are any, else on
-the CPU, over gloo. They live no longer than this process, however it ends: each holds the reading end of a pipe
-from it. So a killed training leaves nothing behind but its checkpoints, from which the next one goes on.
+The engine starts them (resources/compute): accelerate on this machine, Ray Train on a cluster. A killed training
+leaves nothing behind but its checkpoints, from which the next one goes on.
 """
 
-import json
-import os
-import socket
-import subprocess
-import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assets.finetuning.training_row import StepMetrics
+from resources.compute.boundary import Compute
+from resources.compute.this_machine import THIS_MACHINE
 from resources.errors import SultanaError
+from resources.files import folder_manifest
 
 if TYPE_CHECKING:
     from assets.finetuning.loop import TrainingResult
     from assets.finetuning.training_job import TrainingJob
     from resources.language_model import LanguageModel
 
-PROJECT = Path(__file__).resolve().parents[2]
 WORKER = "assets.finetuning.worker"
+SHOWN_SECONDS = 90.0
+"""How long a folder that is shared over a network may go on to show what it held before."""
+
 _JOB_FOLDER = "job"
-_LOOPBACKS = ("lo", "lo0")
 
 
-def check_processes(processes: int, sharding: str, method: str, frozen_states: bool) -> None:
-    """Raise SultanaError where this machine or the other settings do not allow so many processes."""
-    import torch
-
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if devices and processes > devices:
-        raise SultanaError(
-            f"processes is {processes}, and this machine has {devices} CUDA devices",
-            f"Set processes to {devices} at most",
-            code="device-missing",
-        )
+def check_sharding(processes: int, sharding: str, method: str, frozen_states: bool) -> None:
+    """Raise SultanaError where the other settings do not allow the sharding."""
     if sharding == "none":
         return
     if processes == 1:
@@ -68,89 +59,46 @@ def train_in_processes(
     *,
     processes: int,
     on_step: Callable[[StepMetrics], None] | None = None,
+    compute: Compute = THIS_MACHINE,
 ) -> "TrainingResult":
-    """As `training_job.run_job`, by `processes` processes that each load `model` from its files.
+    """As `training_job.run_job`, by `processes` processes of the engine that each load `model` from its files.
 
-    Raises SultanaError as that does, and where a process failed otherwise; its own message is on standard
-    error then.
+    `on_step` is called once for each step. Raises SultanaError as `run_job` does, where a process failed
+    otherwise, and where the weights are not seen here as they were written.
     """
-    from assets.finetuning.training_job import result_from_json, write_job
-    from assets.finetuning.worker import START
+    from assets.finetuning.training_job import WEIGHTS, result_from_json, write_job
+    from assets.finetuning.worker import write_start
 
     place = (folder / _JOB_FOLDER).resolve()
     write_job(job, place)
-    start = {
-        "model": str(model.files().resolve()),
-        "hashes": model.hashes_digest(),
-        "dtype": model.resolved_dtype(),
-        "folder": str(folder.resolve()),
-    }
-    (place / START).write_text(json.dumps(start), encoding="utf-8")
-    (place / "accelerate.json").write_text(json.dumps(_launch_settings(processes)), encoding="utf-8")
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
-    command += ["--config_file", str(place / "accelerate.json"), "-m", WORKER, str(place)]
-    found: dict[str, Any] = {}
-    with subprocess.Popen(
-        command,
-        cwd=place,  # no module of the present folder gets in the way
-        env=_environment(processes),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    ) as launcher:
-        assert launcher.stdin is not None and launcher.stdout is not None
-        try:
-            for line in launcher.stdout:
-                if not line.startswith('{"'):
-                    sys.stderr.write(line)
-                    continue
-                told = json.loads(line)
-                if "step" in told and on_step is not None:
-                    on_step(StepMetrics(**told["step"]))
-                found |= told
-                if "error" in told:
-                    break
-        finally:
-            if "result" not in found:
-                launcher.kill()
-                launcher.stdin.close()  # which ends the processes
-            launcher.stdout.read()  # and with the last of them this ends
-    if "error" in found:
-        raise SultanaError(**found["error"])
-    if "result" not in found:
-        raise SultanaError(
-            f"A training process failed with status {launcher.returncode}; its message is in the step's output",
-            "Run the step again: it goes on from the last checkpoint",
-            code="training-process-failed",
-        )
-    return result_from_json(found["result"])
+    write_start(model, place, folder)
+    told = -1
+    told_last: dict[str, Any] | None = None
+    with closing(compute.process_group(WORKER, place, processes)) as messages:
+        for message in messages:
+            if "result" in message:
+                told_last = message["result"]
+            elif "step" in message:
+                step = StepMetrics(**message["step"])
+                if step.step > told and on_step is not None:  # a group that was lost takes steps again
+                    on_step(step)
+                told = max(told, step.step)
+    assert told_last is not None, "the first process ended without a result"
+    wait_for_files(folder / WEIGHTS, told_last["weights"])
+    return result_from_json(told_last["result"])
 
 
-def _launch_settings(processes: int) -> dict[str, Any]:
-    """A configuration of our own, so that one the user has made for other work changes nothing."""
-    return {
-        "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "MULTI_GPU",  # the launcher of CPU processes is the same; the worker chooses
-        "num_processes": processes,
-        "num_machines": 1,
-        "machine_rank": 0,
-        "main_process_ip": "127.0.0.1",
-        "main_process_port": 0,  # any that is free
-        "rdzv_backend": "static",
-        "same_network": True,
-        "gpu_ids": "all",
-        "mixed_precision": "no",
-        "use_cpu": False,
-        "debug": False,
-    }
+def wait_for_files(folder: Path, expected: dict[str, str], seconds: float = SHOWN_SECONDS) -> None:
+    """Wait until `folder` is seen with the files of these hashes, which another machine may have written.
 
-
-def _environment(processes: int) -> dict[str, str]:
-    found = dict(os.environ)
-    found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), found.get("PYTHONPATH")]))
-    found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    loopback = [name for _, name in socket.if_nameindex() if name in _LOOPBACKS]
-    if loopback:
-        found.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
-    return found
+    Raises SultanaError where it is not after `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while folder_manifest(folder) != expected:
+        if time.monotonic() > deadline:
+            raise SultanaError(
+                f"The files in {folder} are not those that the training has written there",
+                "Let nobody else write there, and run the step again: it goes on from the last checkpoint",
+                code="training-files-differ",
+            )
+        time.sleep(0.5)

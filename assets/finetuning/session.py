@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from assets.finetuning.config import CheckpointConfig, TrainingSettings
+from resources.compute.boundary import Compute
+from resources.compute.this_machine import THIS_MACHINE
 
 if TYPE_CHECKING:
     from assets.finetuning.training_config import TrainingConfig
@@ -34,9 +36,9 @@ def training_config(settings: TrainingSettings, maximum_length: int, seed: int) 
     )
 
 
-def check_settings(config: CheckpointConfig) -> None:
-    """Raise SultanaError for settings that this machine, or one another, does not allow."""
-    from assets.finetuning.processes import check_processes
+def check_settings(config: CheckpointConfig, compute: Compute = THIS_MACHINE) -> None:
+    """Raise SultanaError for settings that the engine, this machine, or one another, does not allow."""
+    from assets.finetuning.processes import check_sharding
     from assets.finetuning.quantization import check_quantization
 
     method = config.training.method.value
@@ -44,7 +46,8 @@ def check_settings(config: CheckpointConfig) -> None:
         check_quantization()
     if config.processes > 1 or config.sharding.value != "none":
         keeps = _frozen_states_bytes(config.training) > 0
-        check_processes(config.processes, config.sharding.value, method, keeps)
+        check_sharding(config.processes, config.sharding.value, method, keeps)
+        compute.check_processes(config.processes)
 
 
 def _frozen_states_bytes(settings: TrainingSettings) -> int:

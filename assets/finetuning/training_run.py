@@ -9,6 +9,8 @@ from assets.finetuning.curves import MeasuredCurve
 from assets.finetuning.processes import train_in_processes
 from assets.finetuning.rows import read_batches
 from assets.finetuning.session import check_settings, training_config
+from resources.compute.boundary import Compute
+from resources.compute.this_machine import THIS_MACHINE
 from resources.progress import Progress
 from resources.table_refs import TableRef
 from resources.tables import LanceTables
@@ -53,15 +55,18 @@ def train_from_ledger(
     seed: int,
     folder: Path,
     progress: Progress,
+    compute: Compute = THIS_MACHINE,
 ) -> Trained:
     """Trains in `folder`, from the newest whole state there on; `progress` is of steps.
+
+    One process trains here, several on the engine: all of its nodes have to see `folder` then.
 
     Raises SultanaError where a row or a setting cannot be trained with.
     """
     from assets.finetuning.examples import encode_examples
     from assets.finetuning.training_job import REWARD_CURVE, TrainingJob, run_job
 
-    check_settings(config)
+    check_settings(config, compute)
     tokenizer = model.load_tokenizer()
     batches = read_batches(
         inputs.tables,
@@ -104,6 +109,8 @@ def train_from_ledger(
     if config.processes == 1:
         result = run_job(job, model.load(), folder, stepped)
     else:
-        result = train_in_processes(job, model, folder, processes=config.processes, on_step=stepped)
+        result = train_in_processes(
+            job, model, folder, processes=config.processes, on_step=stepped, compute=compute
+        )
     reward = MeasuredCurve(folder / REWARD_CURVE).at(result.measures)
     return Trained(result, reward, folder / "weights", len(batches), len(batches[0]))

@@ -1,73 +1,78 @@
-"""One of several processes that train one model: `accelerate launch -m assets.finetuning.worker FOLDER`.
+"""What each of several processes does that train one model together: the work of a process group.
 
-FOLDER holds a job (training_job.py) and `start.json`: where the model lies, the digest of its files' hashes, its
-dtype, and the folder to train in. Standard output carries lines of JSON for the process that waits for the result
-(processes.py), written by the first of the processes; whatever a library prints goes to standard error. Standard
-input is a pipe from that process, which says nothing: when it ends, the process is gone and so is this one.
+The folder holds a job (training_job.py) and `start.json`: by which settings the model is found, the hash of all
+that its numbers depend on, and the folder to train in.
 """
 
 import json
-import os
-import signal
-import sys
-import threading
+import socket
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-START = "start.json"
-PATIENCE = timedelta(hours=2)
-"""How long a process waits for the others, for instance while the first writes a checkpoint."""
+from resources.compute.boundary import Tell
+from resources.errors import SultanaError
+from resources.files import folder_manifest
 
-
-def main() -> None:
-    """Train as the job says, together with the other processes."""
-    threading.Thread(target=_die_with_input, name="die-with-input", daemon=True).start()
-    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    from resources.environment import apply_safe_defaults
-
-    apply_safe_defaults()
-    from resources.errors import SultanaError
-
-    def tell(kind: str, value: Any) -> None:
-        lines.write(json.dumps({kind: value}) + "\n")
-        lines.flush()
-
-    try:
-        _train(Path(sys.argv[1]), tell)
-    except SultanaError as error:
-        tell("error", {"problem": error.problem, "remedy": error.remedy, "code": error.code})
-        signal.pause()  # the reader of that line ends all processes; ending by oneself looks like a crash
-
-
-def _train(folder: Path, tell: Any) -> None:
-    import torch
-    from accelerate import PartialState
-
-    from assets.finetuning.training_job import read_job, result_as_json, run_job
+if TYPE_CHECKING:
     from resources.language_model import LanguageModel
 
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+START = "start.json"
+
+
+def write_start(model: "LanguageModel", folder: Path, training: Path) -> None:
+    """Write `start.json` into `folder`, for a training in the folder `training`.
+
+    Raises SultanaError as `LanguageModel.files` does.
+    """
+    local = Path(model.model).expanduser()
+    start = {
+        "model": str(local.resolve()) if local.is_dir() else model.model,
+        "is_folder": local.is_dir(),
+        "revision": model.revision,
+        "models": str(model.folder.resolve()),
+        "dtype": model.resolved_dtype(),
+        "fingerprint": model.fingerprint(),
+        "folder": str(training.resolve()),
+    }
+    (folder / START).write_text(json.dumps(start), encoding="utf-8")
+
+
+def work(folder: Path, tell: Tell) -> None:
+    """Train as the job in `folder` says, together with the other processes of the group.
+
+    The first of them tells each `step`, and at last the `result` and the hashes of its `weights`. Raises
+    SultanaError as `run_job` does, and where the model found here is another one.
+    """
+    from assets.finetuning.devices import process_number
+    from assets.finetuning.training_job import WEIGHTS, read_job, result_as_json, run_job
+
     start = json.loads((folder / START).read_text(encoding="utf-8"))
-    model = LanguageModel(start["model"], folder=folder, dtype=start["dtype"])
-    model.check_hashes(start["hashes"])
-    pair = model.load()
     result = run_job(
-        read_job(folder), pair, Path(start["folder"]), on_step=lambda metrics: tell("step", asdict(metrics))
+        read_job(folder),
+        find_model(start).load(),
+        Path(start["folder"]),
+        on_step=lambda metrics: tell("step", asdict(metrics), done=metrics.step + 1),
     )
-    if state.is_main_process:
-        tell("result", result_as_json(result))
-    state.wait_for_everyone()
-    state.destroy_process_group()
+    if process_number()[0] == 0:
+        weights = folder_manifest(Path(start["folder"]) / WEIGHTS)
+        tell("result", {"result": result_as_json(result), "weights": weights})
 
 
-def _die_with_input() -> None:
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGKILL)
+def find_model(start: dict[str, Any]) -> "LanguageModel":
+    """The model that `start.json` names, found, fetched or converted on this machine.
 
+    Raises SultanaError where it is not there, or other files are.
+    """
+    from resources.compute.alike import check_model
+    from resources.language_model import LanguageModel
 
-if __name__ == "__main__":
-    main()
+    if start["is_folder"] and not Path(start["model"]).is_dir():
+        raise SultanaError(
+            f"The folder of a model, {start['model']}, is not there on {socket.gethostname()}",
+            "Put the same files there, or the model into a folder that all nodes share",
+            code="worker-model-differs",
+        )
+    model = LanguageModel(start["model"], start["revision"], start["models"], start["dtype"])
+    check_model(model, start["fingerprint"])
+    return model

@@ -1,4 +1,4 @@
-"""The engine of a Ray cluster: actors, each of which builds a stage's function once.
+"""The engine of a Ray cluster: actors, each of which builds a stage's function once, and Ray Train's groups.
 
 Actors of Ray Core, not Ray Data's `map_batches`: parts come from a generator as they are needed, k-means
 and training pass over the same rows many times, with actors and rows kept from pass to pass, and a part that
@@ -8,11 +8,13 @@ ends its worker again and again is given up by name. `python -m tests.benchmarks
 import contextlib
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from resources.compute.boundary import Factory, Result
+from resources.compute.boundary import Factory, Message, Result
+from resources.compute.ray_group import ray_group
 from resources.compute.ray_workers import RayWorkers
 from resources.errors import SultanaError
 
@@ -45,6 +47,21 @@ class RayCluster:
             yield pool
         finally:
             pool.close()
+
+    def check_processes(self, count: int) -> None:
+        """See `boundary.Compute`: what room there is shows when the group is started, as a cluster may grow."""
+
+    def process_group(self, module: str, folder: Path, count: int) -> Generator[Message]:
+        """See `boundary.Compute`. `folder` has to be one that all nodes see at the same path."""
+        return ray_group(
+            connect(self.address),
+            module,
+            folder,
+            count,
+            cpus=self.cpus,
+            gpus=self.gpus,
+            wait_seconds=self.wait_seconds,
+        )
 
     def _room(self, ray: Any) -> int:
         """How many workers fit the nodes that there are; at least 1, for a cluster that grows on demand."""

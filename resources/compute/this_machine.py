@@ -1,10 +1,12 @@
-"""The engine of one machine: a plain loop in this process."""
+"""The engine of one machine: a plain loop in this process, and process groups that accelerate starts."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Generic
 
-from resources.compute.boundary import Compute, Factory, Result, Work
+from resources.compute.boundary import Compute, Factory, Message, Result, Work
+from resources.compute.launched import check_devices, launched_group
 
 
 class ThisMachine:
@@ -16,6 +18,14 @@ class ThisMachine:
     def workers(self, factory: Factory[Result]) -> Iterator["_ThisProcess[Result]"]:
         """See `boundary.Compute`; built at the first part."""
         yield _ThisProcess(factory)
+
+    def check_processes(self, count: int) -> None:
+        """See `boundary.Compute`: each process has a CUDA device of its own where there are any."""
+        check_devices(count)
+
+    def process_group(self, module: str, folder: Path, count: int) -> Generator[Message]:
+        """See `boundary.Compute`. A process that is lost is not replaced."""
+        return launched_group(module, folder, count)
 
 
 class _ThisProcess(Generic[Result]):

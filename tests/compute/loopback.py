@@ -67,7 +67,9 @@ def cluster(nodes: int) -> Iterator[Any]:
             RAY_AUTH_TOKEN=secrets.token_hex(32),
             RAY_TMPDIR=folder,
             PYTHONPATH=str(PROJECT),
-            # Patience, for a machine with much else to do.
+            GLOO_SOCKET_IFNAME="lo",
+            # Patience, for a machine with much else to do, and workers that are no nicer than this process.
+            RAY_worker_niceness="0",
             RAY_raylet_start_wait_time_s="120",
             RAY_agent_register_timeout_ms="120000",
             RAY_worker_register_timeout_seconds="180",

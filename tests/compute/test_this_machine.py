@@ -1,21 +1,26 @@
 """The engine of one machine is a plain loop, and nothing of it knows Ray."""
 
+import asyncio
 import copy
 import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from assets.instructions.shingles import Vocabulary
 from orchestration.settings import RESOURCES, check_configuration
+from resources.compute import ray_process
 from resources.compute.alike import check_alike, check_model, code_facts
-from resources.compute.boundary import in_order
+from resources.compute.boundary import Message, in_order
 from resources.compute.ray_cluster import RayCluster, connect
+from resources.compute.ray_group import Progress
+from resources.compute.ray_process import Mailbox, check_shared
 from resources.compute.this_machine import THIS_MACHINE
-from resources.definitions import ComputeSetting, Engine
+from resources.definitions import ComputeSetting, Engine, Storage
 from resources.embedder import SentenceEmbedder
 from resources.errors import SultanaError, TransientError
 from resources.language_model import LanguageModel
@@ -69,7 +74,8 @@ def test_the_engine_is_a_setting_and_this_machine_unless_it_says_otherwise() -> 
 def test_nothing_imports_ray_where_the_engine_is_this_machine() -> None:
     code = (
         "import sys, orchestration.definitions, assets.embeddings.embed, assets.diversity.clusters, "
-        "assets.instructions.sort, assets.selection.inputs\n"
+        "assets.instructions.sort, assets.selection.inputs, assets.finetuning.processes, "
+        "assets.finetuning.worker, resources.compute.ray_process, resources.compute.ray_group\n"
         "from resources.definitions import ComputeSetting\n"
         "from resources.compute.boundary import in_order\n"
         "list(in_order(ComputeSetting().open(), lambda: abs, [1]))\n"
@@ -100,6 +106,50 @@ def test_a_worker_with_other_code_or_another_model_is_refused() -> None:
     with pytest.raises(SultanaError) as raised:
         check_model(SentenceEmbedder(dtype="float32"), "of another model")
     assert raised.value.code == "worker-model-differs"
+
+
+def test_a_folder_that_a_node_does_not_share_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_process, "SHARED_SECONDS", 0.0)
+    (tmp_path / "name").write_text("nonce")
+    check_shared(tmp_path, "name", "nonce", "node-7")
+    for folder, nonce in ((tmp_path / "absent", "nonce"), (tmp_path, "of another training")):
+        with pytest.raises(SultanaError, match="node-7 does not see the folder") as raised:
+            check_shared(folder, "name", nonce, "node-7")
+        assert raised.value.code == "folder-not-shared"
+
+
+def test_a_training_lies_where_all_nodes_see_it(tmp_path: Path) -> None:
+    storage, shared = Storage(folder=str(tmp_path / "data")), tmp_path / "shared"
+    ray = ComputeSetting(engine=Engine.ray, shared_folder=str(shared))
+    own = tmp_path / "data" / "checkpoints" / "name"
+    assert ray.training_folder(storage, 2, "name") == shared / "name"
+    assert ray.training_folder(storage, 1, "name") == own and own.is_dir()
+    assert ComputeSetting(engine=Engine.ray).training_folder(storage, 2, "name") == own
+    with pytest.raises(ValidationError):
+        ComputeSetting(shared_folder="somewhere")
+
+
+def test_a_group_that_gets_further_is_never_given_up() -> None:
+    progress = Progress()
+    found = []
+    for furthest in (3, 6, 6, 5, 9, 9):
+        progress.furthest = max(progress.furthest, furthest)
+        found.append(progress.lost())
+    assert found == [1, 1, 2, 3, 1, 2]
+
+
+def test_a_mailbox_gives_each_message_once_and_in_order() -> None:
+    async def used() -> list[list[Message]]:
+        mailbox = Mailbox()
+        waits = asyncio.create_task(mailbox.take(30.0))
+        await asyncio.sleep(0)
+        for number in range(3):
+            await mailbox.tell({"step": number})
+        return [await waits, await mailbox.take(0.0)]
+
+    assert asyncio.run(used()) == [[{"step": 0}, {"step": 1}, {"step": 2}], []]
 
 
 def test_models_travel_as_settings_and_errors_whole() -> None:

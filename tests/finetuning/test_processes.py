@@ -1,9 +1,12 @@
 """Training by processes that accelerate starts: real ones, killed for real."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ from small_models import random_row, tiny_llama, tiny_tokenizer
 
 from assets.finetuning.config import CheckpointConfig, TrainingSettings
 from assets.finetuning.loop import batches_digest
-from assets.finetuning.processes import check_processes, train_in_processes
+from assets.finetuning.processes import check_sharding, train_in_processes, wait_for_files
 from assets.finetuning.scoring import Example
 from assets.finetuning.session import check_settings
 from assets.finetuning.training_config import TrainingConfig
@@ -29,7 +32,9 @@ from assets.finetuning.training_job import (
     write_job,
 )
 from assets.finetuning.training_row import TrainingRow
+from assets.finetuning.worker import START, find_model, write_start
 from resources.errors import SultanaError
+from resources.files import folder_manifest
 from resources.language_model import LanguageModel
 
 HERE = Path(__file__).parent
@@ -184,6 +189,35 @@ def test_what_a_process_refuses_is_told_as_in_one(
     assert not processes_of(tmp_path / "two")
 
 
+def test_a_worker_finds_the_same_model_or_refuses_another(model: Path, tmp_path: Path) -> None:
+    given = LanguageModel(str(model), folder=tmp_path / "models", dtype="float32")
+    write_start(given, tmp_path, tmp_path / "training")
+    start = json.loads((tmp_path / START).read_text())
+    found = find_model(start)
+    assert (found.model, found.dtype, found.fingerprint()) == (str(model), "float32", given.fingerprint())
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    (other / "tokenizer_config.json").write_text('{"eos_token": "3"}')
+    for folder in (other, tmp_path / "absent"):
+        with pytest.raises(SultanaError) as raised:
+            find_model(start | {"model": str(folder)})
+        assert raised.value.code == "worker-model-differs"
+
+
+def test_files_that_another_machine_wrote_are_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    (tmp_path / "written").mkdir()
+    (tmp_path / "written" / "model").write_text("new")
+    expected = folder_manifest(tmp_path / "written")
+    shown = threading.Timer(1.0, (tmp_path / "written").rename, [folder])
+    shown.start()
+    wait_for_files(folder, expected, seconds=30)
+    (folder / "model").write_text("old")
+    with pytest.raises(SultanaError, match="not those that the training has written") as raised:
+        wait_for_files(folder, expected, seconds=0)
+    assert raised.value.code == "training-files-differ"
+
+
 def test_settings_that_cannot_be_are_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for sharding, processes, training, match in (
         ("fsdp", 1, TrainingSettings(), "processes is 1"),
@@ -193,7 +227,7 @@ def test_settings_that_cannot_be_are_refused_before_any_work(monkeypatch: pytest
             check_settings(CheckpointConfig(sharding=sharding, processes=processes, training=training))
     check_settings(CheckpointConfig(sharding="fsdp", processes=2))
     with pytest.raises(SultanaError, match="4 bits are not divided"):
-        check_processes(2, "fsdp", "qlora", frozen_states=False)
+        check_sharding(2, "fsdp", "qlora", frozen_states=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(SultanaError, match="processes is 3, and this machine has 2 CUDA devices"):
