@@ -3,7 +3,7 @@
     make bench BENCH=growth
     make bench BENCH="growth --stages sorting clusters --sizes 10000 100000 --results data/growth.jsonl"
 
-Each measurement is a process of its own with one thread, its inputs made by another one before; a line of JSON is
+Each measurement is a process of its own with one thread, its inputs made by this one before; a line of JSON is
 appended to the file of results as each ends. What is in that file already is not measured again, unless
 `--again` is given: a run that was broken off goes on. The table of all lines is printed at the end. Inputs of a
 size are kept in `--folder` (by default a temporary one) while its stages run; 10,000,000 rows take up to 30 GB there.
@@ -80,8 +80,8 @@ def measure(
 
 
 def _measured(name: str, rows: int, folder: Path) -> Line:
-    run_side("growth_process", "prepare", name, rows, folder)
-    found = run_side("growth_process", "measure", name, rows, folder)
+    STAGES[name].prepare(folder, rows)
+    found = run_side("growth_process", name, rows, folder)
     line = Line(name, rows, **found, machine=_machine(), load=round(os.getloadavg()[0], 2))
     say(
         f"growth, {name}, {rows:,} rows: {line.cpu_seconds:.2f} CPU-s, {line.wall_seconds:.2f} s, "

@@ -140,6 +140,11 @@ def raw_table(folder: Path, rows: int) -> tuple[LanceTables, TableRef]:
     return table(folder, f"raw-{rows}", RAW_INSTRUCTIONS, lambda: read_sources_in_batches([spec]))
 
 
+def instruction_table(folder: Path, rows: int) -> tuple[LanceTables, TableRef]:
+    """Synthetic rows as the table `instructions`."""
+    return table(folder, f"instructions-{rows}", INSTRUCTIONS, lambda: instruction_batches(rows))
+
+
 def embedded_tables(folder: Path, rows: int) -> tuple[LanceTables, TableRef, TableRef]:
     """Vectors of `rows` instructions, and recipes of a tenth as many mixes."""
     record = embeddings_record("instruction_embeddings", DIMENSION)

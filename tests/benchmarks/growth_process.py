@@ -1,8 +1,8 @@
-"""One measurement of `growth` as a process: `python -m tests.benchmarks.growth_process HOW STAGE ROWS FOLDER`.
+"""One measurement of `growth` as a process: `python -m tests.benchmarks.growth_process STAGE ROWS FOLDER`.
 
-HOW is `prepare`, which makes the inputs in FOLDER, or `measure`, which prints a line of JSON: CPU-seconds and
-seconds by the clock of the work, the peak of memory while it ran, what the process held before it (what it
-imported, and inputs that the work takes from memory), and the bytes that it left on disk.
+Its inputs are in FOLDER. Prints a line of JSON: CPU-seconds and seconds by the clock of the work, the peak of memory
+while it ran, what the process held before it (what it imported, and inputs that the work takes from memory), and the
+bytes that it left on disk.
 """
 
 import json
@@ -16,17 +16,12 @@ from tests.benchmarks.growth_stages import STAGES
 
 
 def main() -> None:
-    how, name, rows, folder = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
-    stage = STAGES[name]
-    if how == "prepare":
-        stage.prepare(folder, rows)
-        sys.stdout.write("{}\n")
-        return
+    name, rows, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     import lance  # noqa: F401 - what every stage imports is held before
 
     with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder) as kept:
         out = Path(kept) / "tables"
-        work = stage.open(folder, out, rows)
+        work = STAGES[name].open(folder, out, rows)
         before = size_of(out)
         restart_peak()
         held = peak_mebibytes()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tests.benchmarks import growth_inputs as inputs
@@ -95,6 +97,57 @@ def embedding(folder: Path, out: Path, rows: int) -> Work:
     return lambda: {"rows": inputs.written(out, record, embed_missing(by_id, set(), embedder))}
 
 
+class RandomEmbedder:
+    """In place of a model: unit vectors at random, at once."""
+
+    dimension = 384
+
+    def fingerprint(self) -> str:
+        return "random"
+
+    def embed(
+        self, texts: Sequence[str], on_progress: Callable[[int], object] | None = None
+    ) -> npt.NDArray[np.float32]:
+        found = np.random.default_rng(len(texts)).standard_normal((len(texts), self.dimension), np.float32)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def embedding_commits(folder: Path, out: Path, rows: int) -> Work:
+    """The asset `instruction_embeddings` without its model: texts read, vectors committed part by part."""
+    from assets.embeddings.config import EmbeddingsConfig
+    from assets.embeddings.embed import batch_rows_of, embed_missing, in_commits, text_to_embed
+    from assets.records import embeddings_record
+    from resources.table_refs import Provenance
+    from resources.tables import LanceTables
+
+    tables, instructions = inputs.instruction_table(folder, rows)
+    embedder: Any = RandomEmbedder()
+    record = embeddings_record("instruction_embeddings", embedder.dimension)
+    commit_rows = EmbeddingsConfig().commit_rows
+
+    def work() -> Found:
+        store = LanceTables(out)
+        texts = {
+            row["instruction_id"]: text_to_embed(row["messages"])
+            for batch in tables.batches(instructions, columns=["instruction_id", "messages"])
+            for row in batch.to_pylist()
+        }
+        batches = embed_missing(texts, set(), embedder, batch_rows=batch_rows_of(commit_rows))
+        ref = None
+        commits = 0
+        for part in in_commits(batches, commit_rows, 0):
+            ref = store.write(
+                record,
+                pa.Table.from_batches(part, schema=record.schema),
+                mode="upsert" if ref else "overwrite",
+                provenance=Provenance("bench", record.table, str(commits)),
+            )
+            commits += 1
+        return {"rows": ref.rows if ref else 0, "commits": commits}
+
+    return work
+
+
 def tables(folder: Path, out: Path, rows: int) -> Work:
     """Rows of `instructions` committed, with hashes of rows and indices of ids and texts, and read back."""
     from assets.records import INSTRUCTIONS
@@ -122,7 +175,7 @@ def upsert(folder: Path, out: Path, rows: int) -> Work:
     from assets.records import INSTRUCTIONS
     from resources.table_refs import Provenance
 
-    store, _ = inputs.table(out, "upserted", INSTRUCTIONS, lambda: instruction_batches(rows))
+    store, _ = inputs.instruction_table(out, rows)
     changed = pa.Table.from_batches(instruction_batches(max(1, rows // 100)))
     again = Provenance("bench", "instructions", "again")
     return lambda: {"rows": store.write(INSTRUCTIONS, changed, mode="upsert", provenance=again).rows}

@@ -1,6 +1,6 @@
 """What `growth` measures: each stage's work on a number of rows, as its asset does it, without Dagster.
 
-A stage prepares its inputs on disk, in a process that is not measured; then, in another one, it opens them and
+A stage prepares its inputs on disk, in a process that is not measured; then, in one that is, it opens them and
 gives the function that is measured. What that writes goes to a folder of its own, whose size is taken.
 """
 
@@ -24,6 +24,7 @@ class Stage:
     """`what` is measured, on `sizes` rows unless others are asked for.
 
     `bound` says what keeps a stage small whose time or memory grows faster than its rows; empty: it does not.
+    `candidates` says that it is of what may be chosen from, which a setting keeps small.
     `alike` says of a stage whose work on a row does not depend on other rows that a sample stands for all.
     """
 
@@ -32,6 +33,7 @@ class Stage:
     open: Callable[[Path, Path, int], Work]
     sizes: tuple[int, ...] = SIZES
     bound: str = ""
+    candidates: bool = False
     alike: bool = False
 
 
@@ -59,6 +61,10 @@ def _nothing(folder: Path, rows: int) -> None:
 CANDIDATES = (
     "selection looks at `candidates` of a pool, 1,024 unless set otherwise; quadratic where they are all"
 )
+COMMITS = (
+    "each commit reads the key and hash of every row that is there; from 320,000 rows on, one has a sixteenth of them, "
+    "and time is linear again"
+)
 STAGES = {
     "reading": Stage("sources into `raw_instructions`, indexed", inputs.corpus, growth_rows.reading),
     "sorting": Stage(
@@ -69,11 +75,17 @@ STAGES = {
     "duplicates": Stage("near-duplicates alone (MinHash)", inputs.corpus, growth_rows.duplicates),
     "contamination": Stage("contamination by 1,000 examples alone", inputs.corpus, growth_rows.contamination),
     "embedding": Stage(
-        "`instruction_embeddings` by the embedded model",
+        "vectors by the embedded model",
         inputs.corpus,
         growth_rows.embedding,
         sizes=(1_000, 10_000),
         alike=True,
+    ),
+    "embedding_commits": Stage(
+        "`instruction_embeddings` without the model: texts read, vectors committed part by part",
+        inputs.instruction_table,
+        growth_rows.embedding_commits,
+        bound=COMMITS,
     ),
     "recipes": Stage("`interpolated_instructions`, one a row", _nothing, growth_choices.recipes),
     "clusters": Stage(
@@ -95,6 +107,7 @@ STAGES = {
         growth_choices.k_center,
         sizes=SIZES[:2],
         bound=CANDIDATES,
+        candidates=True,
     ),
     "deita": Stage(
         "deita, 1 % of a pool",
@@ -102,6 +115,7 @@ STAGES = {
         growth_choices.deita,
         sizes=SIZES[:3],
         bound=CANDIDATES,
+        candidates=True,
     ),
     "training": Stage(
         "LoRA steps, tokens by the model's own tokenizer",
