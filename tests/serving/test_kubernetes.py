@@ -96,14 +96,16 @@ def test_what_it_names_is_there(objects: dict[str, Object], cluster: Object, hea
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
     files = {f"/settings/{name}" for name in objects["ConfigMap"]["data"]}
     assert set(re.findall(r"/settings/[\w.]+", CLUSTER.read_text())) <= files
-    secrets = {
-        entry["valueFrom"]["secretKeyRef"]["name"]
-        for container in head["containers"]
-        for entry in container["env"]
+    asked = {
+        (entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"])
+        for container in (*head["initContainers"], *head["containers"])
+        for entry in container.get("env", ())
         if "valueFrom" in entry
     }
-    told = set(re.findall(r"create secret generic (\S+)", CLUSTER.read_text()))
-    assert secrets == told | {cluster["spec"]["authOptions"]["secretName"]}
+    (secret,) = re.findall(r"create secret generic (\S+)", CLUSTER.read_text())
+    assert asked == {(secret, key) for key in re.findall(r"--from-literal=([\w-]+)=", CLUSTER.read_text())}
+    # KubeRay gives this one to Ray's own containers, by a key of its own naming.
+    assert (cluster["spec"]["authOptions"]["secretName"], "auth_token") in asked
 
 
 def test_only_the_heads_pod_has_the_data_folder(objects: dict[str, Object], cluster: Object) -> None:
