@@ -158,7 +158,11 @@ def _stage_section(found: Mapping[str, Extrapolated]) -> list[str]:
 def _on(stage: str, found: Mapping[str, Extrapolated], machine: Machine) -> str:
     if found[stage].memory > machine.gigabytes * GB:
         return "does not fit"
-    return f"{hours(stage, found, machine):,.1f} h"
+    return _hours(hours(stage, found, machine))
+
+
+def _hours(found: float) -> str:
+    return f"{found:,.1f} h" if found >= 0.1 else "below 0.1 h"
 
 
 def _storage_section(found: Mapping[str, Extrapolated], stages: Mapping[str, Sequence[Line]]) -> list[str]:
@@ -205,6 +209,9 @@ Measured on {machine}, one thread; CPU-seconds, so that other work on the machin
 - near-duplicate signatures, contamination and embeddings are spread over all cores (by Ray's workers: `engine: ray`),
   without loss; all else is counted as one process on one core, though k-means uses as many threads as there are;
 - disks and networks keep up.
+
+Memory is the roughest: what is held once and what is held for each row are told apart by two measurements alone, so a
+figure that stands on 100,000 rows can be several times too large. Where more rows were measured, the page takes those.
 
 Where a stage does not fit into a machine's memory, take the larger machine: of all stages, clusters hold every vector.
 """
