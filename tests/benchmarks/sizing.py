@@ -54,8 +54,12 @@ MACHINES = (
 
 @dataclass(frozen=True)
 class Extrapolated:
-    """A stage at `ROWS` rows: CPU-seconds, bytes of memory and on disk, and what they are extrapolated from."""
+    """A stage at `ROWS` rows: CPU-seconds, bytes of memory and on disk, and what they are extrapolated from.
 
+    `a_row` are the CPU-seconds a row of the largest measurement.
+    """
+
+    a_row: float
     cpu_seconds: float
     memory: float
     disk: float
@@ -80,7 +84,9 @@ def extrapolate(lines: Sequence[Line], rows: int = ROWS) -> Extrapolated:
     memory = (last.peak_mib + a_row * (rows - last.rows)) * 2**20
     shown = f"{last.rows:,} rows: {last.cpu_seconds:,.2f} CPU-s, {last.peak_mib:,.0f} MiB"
     origin = shown + (f", n^{power:.2f}" if power > 1 else "")
-    return Extrapolated(last.cpu_seconds * times**power, memory, last.bytes * times, origin)
+    return Extrapolated(
+        last.cpu_seconds / last.rows, last.cpu_seconds * times**power, memory, last.bytes * times, origin
+    )
 
 
 def hours(stage: str, found: Mapping[str, Extrapolated], machine: Machine) -> float:
@@ -88,18 +94,22 @@ def hours(stage: str, found: Mapping[str, Extrapolated], machine: Machine) -> fl
     seconds = found[stage].cpu_seconds
     if stage in SPREAD_OUT:
         return seconds / machine.cores / 3600
-    spread = 0.0
+    share = 0.0
     if stage == "sorting":
-        spread = sum(found[part].cpu_seconds for part in ("duplicates", "contamination") if part in found)
-    spread = min(spread, seconds)
-    return (seconds - spread + spread / machine.cores) / 3600
+        parts = sum(found[part].a_row for part in ("duplicates", "contamination") if part in found)
+        share = min(1.0, parts / found[stage].a_row)
+    return seconds * (1 - share + share / machine.cores) / 3600
 
 
 def page(lines: Sequence[Line]) -> str:
     """The whole page."""
     stages = by_stage(lines)
     measured = {name: ones for name, ones in stages.items() if name != "training"}
-    found = {name: extrapolate(ones) for name, ones in measured.items() if not STAGES[name].candidates}
+    found = {
+        name: extrapolate(measured[name])
+        for name, stage in STAGES.items()
+        if name in measured and not stage.candidates
+    }
     return "\n".join(
         [
             HEAD.format(machine=_machines(lines)),
