@@ -8,9 +8,10 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PACKAGES := $(VENV)/.packages
+RAY := $(VENV)/.ray
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: demo test test-all lint bench experiment ui packages install format clean-data
+.PHONY: demo test test-all lint bench experiment ui packages ray install format clean-data
 
 demo: $(INSTALLED)
 	@$(BIN)/sultana run --preset demo
@@ -21,7 +22,7 @@ ui: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-test-all: $(INSTALLED)
+test-all: $(INSTALLED) $(RAY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'slow or not slow' --timeout=1800
 
 lint: $(INSTALLED)
@@ -44,6 +45,8 @@ install: $(INSTALLED)
 
 packages: $(PACKAGES)
 
+ray: $(RAY)
+
 # Every file is compared with the hashes beside its version; without a hash nothing is installed or built with.
 # First come what builds source packages, and pip itself: older ones miss the hash of a package that is asked for with
 # an extra. torch is fetched by its version alone, because among files with hashes pip prefers an index to a folder,
@@ -64,4 +67,8 @@ $(PACKAGES): constraints.txt resources/cuda_packages.txt resources/embedded_mode
 
 $(INSTALLED): $(PACKAGES) pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(RAY): $(PACKAGES) resources/ray_packages.txt
+	@$(PIP) --require-hashes --no-deps -r resources/ray_packages.txt
 	@touch $@

@@ -24,7 +24,11 @@ from packaging.utils import (
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-PINNED = (ROOT / "constraints.txt", ROOT / "resources" / "cuda_packages.txt")
+PINNED = (
+    ROOT / "constraints.txt",
+    ROOT / "resources" / "cuda_packages.txt",
+    ROOT / "resources" / "ray_packages.txt",
+)
 PYTHONS = (11, 12)
 
 

@@ -17,7 +17,12 @@ from packaging.version import Version
 from tests.package_hashes import is_supported
 
 PROJECT = Path(__file__).resolve().parents[1]
-FILES = ("constraints.txt", "resources/cuda_packages.txt", "resources/embedded_models.txt")
+FILES = (
+    "constraints.txt",
+    "resources/cuda_packages.txt",
+    "resources/ray_packages.txt",
+    "resources/embedded_models.txt",
+)
 HASHES = re.compile(r"( --hash=sha256:[0-9a-f]{64})+")
 
 
@@ -54,8 +59,9 @@ def test_every_package_that_is_needed_is_pinned_at_the_installed_version() -> No
     extras = project["project"]["optional-dependencies"]
     # qlora's package runs on CUDA devices only; setuptools and the like build what comes as source.
     asked = [*project["project"]["dependencies"], *extras["dev"], *extras["benchmarks"], *extras["serving"]]
-    asked += [*extras["standards"], *project["build-system"]["requires"]]
-    pinned = {**versions("resources/cuda_packages.txt"), **versions("constraints.txt")}
+    asked += [*extras["standards"], *extras["ray"], *project["build-system"]["requires"]]
+    of_ray = versions("resources/ray_packages.txt")
+    pinned = {**of_ray, **versions("resources/cuda_packages.txt"), **versions("constraints.txt")}
     open_ones = [Requirement(one) for one in asked]
     seen: set[tuple[str, frozenset[str]]] = set()
     while open_ones:
@@ -69,8 +75,8 @@ def test_every_package_that_is_needed_is_pinned_at_the_installed_version() -> No
         try:
             installed = distribution(name)
         except PackageNotFoundError:
-            # Only what builds the project is needed nowhere else.
-            assert name in {
+            # Only what builds the project is needed nowhere else, and Ray is installed by `make test-all`.
+            assert name in of_ray or name in {
                 canonicalize_name(Requirement(each).name) for each in project["build-system"]["requires"]
             }
             continue
@@ -83,6 +89,12 @@ def test_every_package_that_is_needed_is_pinned_at_the_installed_version() -> No
                 needed.marker.evaluate({"extra": each}) for each in ("", *wanted)
             ):
                 open_ones.append(needed)
+
+
+def test_packages_of_ray_are_those_that_nothing_else_needs() -> None:
+    """They stand apart because a machine that works alone needs none of them."""
+    assert not set(versions("resources/ray_packages.txt")) & set(versions("constraints.txt"))
+    assert {"ray", "dagster-ray", "tenacity"} <= set(versions("resources/ray_packages.txt"))
 
 
 def test_cuda_packages_are_those_of_torch() -> None:

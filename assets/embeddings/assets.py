@@ -1,6 +1,5 @@
 """The door of the stage `embeddings`: a vector for every instruction, made once per row and embedder."""
 
-import itertools
 import time
 from typing import TYPE_CHECKING
 
@@ -107,7 +106,7 @@ def _embed(
     content: str,
 ) -> int:
     """Embeds what is missing, a commit every `commit_rows` rows at most; returns the number of new rows."""
-    from assets.embeddings.embed import BATCH_ROWS, embed_missing, text_to_embed
+    from assets.embeddings.embed import batch_rows_of, embed_missing, in_commits, text_to_embed
 
     head = stage.tables.head(record.table)
     existing: set[str] = set()
@@ -122,17 +121,16 @@ def _embed(
         for row in batch.to_pylist()
         if row["instruction_id"] not in existing
     }
-    batches_of_a_commit = -(-config.commit_rows // BATCH_ROWS)
     with stage.progress("embedding", len(texts)) as progress:
         batches = embed_missing(
             texts,
             set(),
             model,
-            batch_rows=config.commit_rows // batches_of_a_commit,
+            batch_rows=batch_rows_of(config.commit_rows),
             on_progress=progress.advance,
             compute=engine,
         )
-        while chunk := list(itertools.islice(batches, batches_of_a_commit)):
+        for chunk in in_commits(batches, config.commit_rows, head.rows if head is not None else 0):
             rows = pa.Table.from_batches(chunk, schema=record.schema)
             ids = rows["instruction_id"].to_pylist()
             stage.write(

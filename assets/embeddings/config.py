@@ -23,7 +23,7 @@ class EmbeddingsConfig(dg.Config):
         default=20_000,
         ge=100,
         le=1_000_000,
-        description="Rows embedded between two commits; a killed run keeps them.",
+        description="Rows embedded between two commits, and more where the table has many; a killed run keeps them.",
     )
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 8192
 
+COMMITTED_SHARE = 16
+"""A commit reads the key and hash of every row that the table has. So where it has many, a commit has one row for so
+many of them: the work of all commits is then a fixed multiple of the rows, and a killed run loses a sixteenth."""
+
 
 def text_to_embed(messages: Sequence[Mapping[str, str]], text: str = "instruction") -> str:
     """The text that stands for a conversation: its user turns, or all turns but the system's.
@@ -91,3 +95,28 @@ def embed_missing(
             [pa.array(ids, pa.string()), pa.FixedSizeListArray.from_arrays(flat, embedder.dimension)],
             schema=schema,
         )
+
+
+def batch_rows_of(commit_rows: int) -> int:
+    """Rows of a batch, at most `BATCH_ROWS`, of which a whole number makes a commit of `commit_rows`."""
+    return commit_rows // -(-commit_rows // BATCH_ROWS)
+
+
+def in_commits(
+    batches: Iterator[pa.RecordBatch], commit_rows: int, held: int
+) -> Iterator[list[pa.RecordBatch]]:
+    """The batches of each commit, for a table that has `held` rows before: see `COMMITTED_SHARE`.
+
+    A run that is killed loses at most the rows of one commit.
+    """
+    whole = batch_rows_of(commit_rows) * -(-commit_rows // BATCH_ROWS)
+    part: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        part.append(batch)
+        rows += len(batch)
+        if rows >= max(whole, held // COMMITTED_SHARE):
+            yield part
+            held, part, rows = held + rows, [], 0
+    if part:
+        yield part

@@ -11,7 +11,7 @@ that they decide no version here:
 
 Without it, subjects that need it are skipped, and said to be; deita_filter, ifd and selection_overhead
 need checkouts of their peers too (selection.py says which). Rows come from the starter corpus, or from the
-folder that SULTANA_SHARED_DATA names.
+folder that SULTANA_SHARED_DATA names. `growth` has options of its own and takes hours: it runs where it is named first.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from tests.benchmarks import (
     audit,
     deployment,
     evaluation,
+    growth,
     interpolation,
     kmeans,
     raise_selection,
@@ -52,6 +53,8 @@ RESULTS = Path("data") / "bench.jsonl"
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["growth"]:
+        return growth.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help=f"subjects: {', '.join(NAMES)}; all where none is named")
     parser.add_argument("--runs", type=int, default=3, help="pairs of runs per subject (default 3)")

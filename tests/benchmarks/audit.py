@@ -29,17 +29,7 @@ def audit(folder: Path, runs: int, rows: int) -> dict[str, Any]:
     """
     cases = []
     for ledger, pool in ((rows, 10 * rows),) if rows else CASES:
-        world = write_world(folder / f"tables-{ledger}", pool, ledger)
-        told = {
-            "tables": str(world.tables.root),
-            "refs": {
-                name: getattr(world, name).to_json()
-                for name in ("raw", "instructions", "edited", "dropped", "recipes", "curriculum")
-            },
-            "curriculum_id": world.curriculum_id,
-            "ledger": ledger,
-            "pool": pool,
-        }
+        told = told_world(folder / f"tables-{ledger}", ledger, pool)
         place = folder / f"world-{ledger}.json"
         place.write_text(json.dumps(told), encoding="utf-8")
         found: dict[str, Any] = {}
@@ -67,4 +57,19 @@ def audit(folder: Path, runs: int, rows: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "runs": runs,
+    }
+
+
+def told_world(folder: Path, ledger: int, pool: int) -> dict[str, Any]:
+    """Writes the tables of a ledger of so many slots over a pool of so many rows, and says where they are."""
+    world = write_world(folder, pool, ledger)
+    return {
+        "tables": str(world.tables.root),
+        "refs": {
+            name: getattr(world, name).to_json()
+            for name in ("raw", "instructions", "edited", "dropped", "recipes", "curriculum")
+        },
+        "curriculum_id": world.curriculum_id,
+        "ledger": ledger,
+        "pool": pool,
     }

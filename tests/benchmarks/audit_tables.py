@@ -67,10 +67,10 @@ def write_world(folder: Path, pool: int, ledger: int) -> World:
         )
 
     raw = write(RAW_INSTRUCTIONS, _raw(originals))
-    instructions = write(INSTRUCTIONS, _instructions(originals))
-    edited = write(INSTRUCTIONS, _edited(_instructions(originals)), "overwrite again")
+    instructions = write(INSTRUCTIONS, instruction_batches(originals))
+    edited = write(INSTRUCTIONS, _edited(instruction_batches(originals)), "overwrite again")
     dropped = write(DROPPED_INSTRUCTIONS, iter([_nothing(DROPPED_INSTRUCTIONS)]))
-    recipes = write(INTERPOLATED_INSTRUCTIONS, _recipes(mixes, originals))
+    recipes = write(INTERPOLATED_INSTRUCTIONS, recipe_batches(mixes, originals))
     identity = digest(["ledger", pool, ledger])[:ID_LENGTH]
     write(CURRICULUM, _ledger(digest("another")[:ID_LENGTH], max(ledger // 10, STEP_ROWS), originals, mixes))
     curriculum = write(CURRICULUM, _ledger(identity, ledger, originals, mixes), "append")
@@ -141,7 +141,7 @@ def _raw(rows: int) -> Iterator[pa.RecordBatch]:
         yield _batch(RAW_INSTRUCTIONS, columns, count)
 
 
-def _instructions(rows: int) -> Iterator[pa.RecordBatch]:
+def instruction_batches(rows: int) -> Iterator[pa.RecordBatch]:
     for places, draw in _blocks(rows, 2):
         count = len(places)
         lengths = 1 + (draw.random(count) < SEVERAL_ORIGINS)
@@ -170,7 +170,7 @@ def _edited(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield from batches
 
 
-def _recipes(rows: int, originals: int) -> Iterator[pa.RecordBatch]:
+def recipe_batches(rows: int, originals: int) -> Iterator[pa.RecordBatch]:
     for places, draw in _blocks(rows, 3):
         count = len(places)
         columns = {

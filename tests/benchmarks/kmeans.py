@@ -7,6 +7,7 @@ in the same way, in float64.
 
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,22 @@ def kmeans(folder: Path, runs: int, rows: int) -> dict[str, Any]:
 
 def mixture(count: int) -> npt.NDArray[np.float32]:
     """The points, (count, DIMENSION) float32 of unit length, always the same."""
+    points = np.empty((count, DIMENSION), dtype=np.float32)
+    for start, block in mixture_blocks(count):
+        points[start : start + len(block)] = block
+    return points
+
+
+def mixture_blocks(count: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """The points block by block: the place of the first, and (at most BLOCK, DIMENSION) float32."""
     random = np.random.default_rng(0)
     spread = (np.arange(1, DIMENSION + 1) ** -0.5).astype(np.float32)
     centres = random.standard_normal((GAUSSIANS, DIMENSION), dtype=np.float32) * spread
-    points = np.empty((count, DIMENSION), dtype=np.float32)
     for start in range(0, count, BLOCK):
         size = min(BLOCK, count - start)
         noise = random.standard_normal((size, DIMENSION), dtype=np.float32) * spread
-        points[start : start + size] = centres[random.integers(0, GAUSSIANS, size)] + SPREAD_INSIDE * noise
-    points /= np.linalg.norm(points, axis=1, keepdims=True)
-    return points
+        block = centres[random.integers(0, GAUSSIANS, size)] + SPREAD_INSIDE * noise
+        yield start, block / np.linalg.norm(block, axis=1, keepdims=True)
 
 
 def mean_squared_distance(points: npt.NDArray[np.float32], centroids: npt.NDArray[np.float32]) -> float:

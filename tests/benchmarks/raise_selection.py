@@ -162,6 +162,24 @@ def whole_round(folder: Path, rows: int) -> dict[str, float]:
 
 def mapped(folder: Path, rows: int) -> dict[str, float]:
     """Seconds of selecting from a memory-mapped file, and memory that is not the file's."""
+    path = folder / "features.npy"
+    write_features(path, rows)
+    choose(np.load(path, mmap_mode="r")[:20_000])
+    before = _anonymous()
+    seconds = choose(np.load(path, mmap_mode="r"))
+    return {"seconds": seconds, "mebibytes": _anonymous() - before}
+
+
+def write_features(path: Path, rows: int) -> None:
+    """Random static features (rows, COLUMNS) float32 as an array on disk."""
+    file = np.lib.format.open_memmap(path, "w+", np.float32, (rows, COLUMNS))
+    for start, block in _blocks(rows):
+        file[start : start + len(block)] = block
+    file.flush()
+
+
+def choose(features: "np.ndarray[Any, Any]") -> float:
+    """Seconds of scoring every row and selecting a batch, once."""
     import torch
 
     from assets.selection.raise_policy.acquisition import AcquisitionFunction
@@ -169,27 +187,14 @@ def mapped(folder: Path, rows: int) -> dict[str, float]:
     from assets.selection.raise_policy.select import GumbelNoise, select
     from assets.selection.raise_policy.state import EarlierSelections
 
-    path = folder / "features.npy"
-    file = np.lib.format.open_memmap(path, "w+", np.float32, (rows, COLUMNS))
-    for start, block in _blocks(rows):
-        file[start : start + len(block)] = block
-    file.flush()
-    del file
-
-    def choose(features: "np.ndarray[Any, Any]") -> float:
-        classes = Classes.of(np.arange(len(features), dtype=np.int32) % CLASSES)
-        scorer = RowScorer(AcquisitionFunction(COLUMNS, 64, 0), StaticFeatures(features))
-        earlier = EarlierSelections.of(torch.zeros(0, dtype=torch.int64))
-        started = time.perf_counter()
-        with one_thread():
-            blocks = scorer.blocks(torch.tensor([-1.0, 0.5]), earlier)
-            select(blocks, classes, earlier, BATCH, 0, 1, GumbelNoise(0))
-        return time.perf_counter() - started
-
-    choose(np.load(path, mmap_mode="r")[:20_000])
-    before = _anonymous()
-    seconds = choose(np.load(path, mmap_mode="r"))
-    return {"seconds": seconds, "mebibytes": _anonymous() - before}
+    classes = Classes.of(np.arange(len(features), dtype=np.int32) % CLASSES)
+    scorer = RowScorer(AcquisitionFunction(COLUMNS, 64, 0), StaticFeatures(features))
+    earlier = EarlierSelections.of(torch.zeros(0, dtype=torch.int64))
+    started = time.perf_counter()
+    with one_thread():
+        blocks = scorer.blocks(torch.tensor([-1.0, 0.5]), earlier)
+        select(blocks, classes, earlier, BATCH, 0, 1, GumbelNoise(0))
+    return time.perf_counter() - started
 
 
 def _anonymous() -> float:

@@ -116,10 +116,10 @@ def _models(folder: Path, on_cuda: bool) -> Iterator[tuple[str, Path]]:
     small = _model(folder)
     yield "SmolLM2-135M-Instruct", small
     if on_cuda:
-        yield "random Llama, 1.2 billion", _large_llama(folder / "llama", small)
+        yield "random Llama, 1.2 billion", large_llama(folder / "llama", small)
 
 
-def _large_llama(folder: Path, tokenizer: Path) -> Path:
+def large_llama(folder: Path, tokenizer: Path) -> Path:
     """A Llama of the shape of Llama 3.2 1B, of random weights, with the tokenizer of another model."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

@@ -1,10 +1,12 @@
 """Incremental embedding: only what is missing, the same vectors however it is split."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from assets.embeddings.embed import embed_missing, text_to_embed
+from assets.embeddings.embed import BATCH_ROWS, batch_rows_of, embed_missing, in_commits, text_to_embed
 from assets.records import embeddings_record
 from resources.embedder import SentenceEmbedder
 
@@ -51,6 +53,37 @@ def test_batches_change_no_vector(embedder: SentenceEmbedder, texts: dict[str, s
 
 def test_nothing_missing_gives_no_batch(embedder: SentenceEmbedder, texts: dict[str, str]) -> None:
     assert list(embed_missing(texts, set(texts), embedder)) == []
+
+
+def batches_of(rows: int, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    ids = pa.array([str(number) for number in range(rows)])
+    table = pa.table({"instruction_id": ids})
+    yield from table.to_batches(max_chunksize=batch_rows)
+
+
+@pytest.mark.parametrize("commit_rows", [100, 8192, 20_000, 50_000])
+def test_a_commit_has_the_rows_asked_for(commit_rows: int) -> None:
+    size = batch_rows_of(commit_rows)
+    assert 1 <= size <= BATCH_ROWS
+    parts = list(in_commits(batches_of(3 * commit_rows, size), commit_rows, held=0))
+    rows = [sum(len(batch) for batch in part) for part in parts]
+    assert sum(rows) == 3 * commit_rows
+    assert all(commit_rows - size < one <= commit_rows for one in rows[:-1])
+
+
+def test_commits_grow_with_the_table_so_that_their_work_stays_linear() -> None:
+    """Each commit reads what is there: over all of them that is a small multiple of the rows."""
+    read = {}
+    for total in (200_000, 800_000):
+        held, read[total] = 0, 0
+        for part in in_commits(batches_of(total, batch_rows_of(1000)), 1000, held=0):
+            held += sum(len(batch) for batch in part)
+            read[total] += held
+        assert held == total
+    assert read[800_000] < 20 * 800_000
+    assert read[800_000] < 1.2 * 4 * read[200_000]
+    (first, *_) = in_commits(batches_of(10_000, 1000), 1000, held=64_000)
+    assert sum(len(batch) for batch in first) == 4000
 
 
 def test_text_is_the_user_turns_or_the_conversation() -> None:
