@@ -54,7 +54,7 @@ def test_every_package_that_is_needed_is_pinned_at_the_installed_version() -> No
     extras = project["project"]["optional-dependencies"]
     # qlora's package runs on CUDA devices only; setuptools and the like build what comes as source.
     asked = [*project["project"]["dependencies"], *extras["dev"], *extras["benchmarks"], *extras["serving"]]
-    asked += [*extras["standards"], *project["build-system"]["requires"]]
+    asked += [*extras["s3"], *extras["standards"], *project["build-system"]["requires"]]
     pinned = {**versions("resources/cuda_packages.txt"), **versions("constraints.txt")}
     open_ones = [Requirement(one) for one in asked]
     seen: set[tuple[str, frozenset[str]]] = set()
