@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -28,7 +28,6 @@ class Store:
     process: subprocess.Popen[bytes]
     log: Path
     bucket: str = BUCKET
-    _more: dict[str, str] = field(default_factory=dict)
 
     @property
     def endpoint(self) -> str:
@@ -58,7 +57,7 @@ class Store:
             region_name="us-east-1",
         )
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def objects(self, prefix: str = "") -> list[str]:
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         return [one["Key"] for page in pages for one in page.get("Contents", ())]
 
