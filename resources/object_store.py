@@ -97,16 +97,29 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> Any:
     import boto3
     from botocore.config import Config
 
-    with store_explained():
-        made = boto3.client("s3", config=Config(**_settings()))
+    with store_explained(), _endpoint_explained():
+        session = boto3.session.Session()  # the default one would keep the credentials that it found first
+        made = session.client("s3", config=Config(**_settings()))
         # Stores other than Amazon's are reached by path, and many know none of its newer checksums.
         if _is_custom(made.meta.endpoint_url):
             own = {"addressing_style": "path"}
             when = "when_required"
             more = {"s3": own, "request_checksum_calculation": when, "response_checksum_validation": when}
-            made = boto3.client("s3", config=Config(**_settings(), **more))
+            made = session.client("s3", config=Config(**_settings(), **more))
     _refuse_unencrypted(made.meta.endpoint_url)
     return made
+
+
+@contextlib.contextmanager
+def _endpoint_explained() -> Iterator[None]:
+    try:
+        yield
+    except ValueError:  # whose text repeats the endpoint, with whatever is in it
+        raise SultanaError(
+            "The endpoint of the object store is no address",
+            "Write AWS_ENDPOINT_URL as https://HOST or http://127.0.0.1:PORT",
+            code="object-store-refused",
+        ) from None
 
 
 def _settings() -> dict[str, Any]:

@@ -180,9 +180,11 @@ class ObjectPlace(TablePlace):
 
     def _value(self, path: str, name: str) -> str | None:
         try:
-            return str(json.loads(self._store.read(path))[name])
+            content = self._store.read(path)
         except FileNotFoundError:
             return None
+        try:
+            return str(json.loads(content)[name])
         except (ValueError, KeyError, TypeError) as error:
             raise SultanaError(
                 f"{self.where}/{path} was changed: it is not what Sultana writes there",
