@@ -6,12 +6,18 @@ Lance reads and writes rows by itself; this is what is beside that: listing, has
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
+from resources.errors import TransientError
 from resources.files import sync_path
 from resources.table_files import StoredFile, stored_file
+
+_STORE_FAILED = "S3 error"
+"""What Lance's errors about requests to an object store hold; it has no class for them."""
 
 
 @dataclass(frozen=True)
@@ -106,3 +112,19 @@ class LocalFolder(TableFolder):
 
     def probe(self) -> None:
         """A disk says what is wrong with it by itself."""
+
+
+@contextlib.contextmanager
+def failing_store_explained(folder: TableFolder) -> Iterator[None]:
+    """Where the object store cannot be reached, a SultanaError about that in place of Lance's about the table."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, pa.ArrowInvalid) as error:
+        folder.probe()
+        if folder.path is None and _STORE_FAILED in str(error):
+            raise TransientError(  # without its text, which can hold what the store answered
+                f"The object store failed during a request about {folder.uri}",
+                "Run the same command again; nothing was acknowledged",
+                code="object-store-unreachable",
+            ) from None
+        raise

@@ -21,14 +21,14 @@ import pyarrow as pa
 
 from resources import lance_folder
 from resources.commits import Commit, CommitLog
-from resources.errors import SultanaError, TransientError
+from resources.errors import SultanaError
 from resources.files import disk_full_explained, exclusive_lock, failing_disk_explained, sync_filesystem
 from resources.findings import Finding
 from resources.reclaimed import reclaimed
 from resources.row_hashes import ROW_HASH
 from resources.staging import stage_stream, stage_upsert
 from resources.table_files import files_of
-from resources.table_folder import TableFolder
+from resources.table_folder import TableFolder, failing_store_explained
 from resources.table_indices import make_indices
 from resources.table_place import place_of
 from resources.table_refs import Provenance, Record, TableRef
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from lance import LanceDataset
 
 _READ_AHEAD_BYTES = 16 << 20
-_STORE_FAILED = "S3 error"
-"""What Lance's errors about requests to an object store hold; it has no class for them."""
 Mode = Literal["overwrite", "append", "upsert"]
 
 
@@ -125,7 +123,7 @@ class LanceTables:
         with (
             disk_full_explained(self.root),
             failing_disk_explained(self.root),
-            self._store_explained(folder),
+            failing_store_explained(folder),
             exclusive_lock(self.lock(record.table), self._lock_timeout),
         ):
             self.place.confirm(record.table)
@@ -188,26 +186,11 @@ class LanceTables:
     def _damage_named(self, ref: TableRef) -> Iterator[None]:
         """Lance's errors about files that it cannot read leave the block as SultanaError; it has no class for them."""
         try:
-            with self._store_explained(self.folder(ref.table)):
+            with failing_store_explained(self.folder(ref.table)):
                 yield
         except (OSError, pa.ArrowInvalid) as error:
             if isinstance(error, OSError) or "External error" in str(error):
                 raise self._unreadable(ref.table, ref.version, str(error)) from error
-            raise
-
-    @contextlib.contextmanager
-    def _store_explained(self, folder: TableFolder) -> Iterator[None]:
-        """Where the object store cannot be reached, a SultanaError about that in place of any about the table."""
-        try:
-            yield
-        except (OSError, ValueError, RuntimeError, pa.ArrowInvalid) as error:
-            folder.probe()
-            if folder.path is None and _STORE_FAILED in str(error):
-                raise TransientError(  # without its text, which can hold what the store answered
-                    f"The object store failed during a request about {folder.uri}",
-                    "Run the same command again; nothing was acknowledged",
-                    code="object-store-unreachable",
-                ) from None
             raise
 
     def schema(self, ref: TableRef) -> pa.Schema:
@@ -222,7 +205,7 @@ class LanceTables:
         """
         folder = self.folder(ref.table)
         try:
-            with self._store_explained(folder):
+            with failing_store_explained(folder):
                 dataset = lance_folder.open_version(folder, ref.version)
                 stored = lance_folder.properties(dataset).get(lance_folder.DIGEST)
         except (ValueError, OSError, RuntimeError) as error:

@@ -130,6 +130,8 @@ def test_the_settings_of_a_deployment_reach_both_stores(
 ) -> None:
     monkeypatch.setenv("SULTANA_TABLES_URI", f"{uri}/tables")
     monkeypatch.setenv("SULTANA_ARTIFACTS_URI", f"{uri}/artifacts")
+    elsewhere = Storage(folder=str(tmp_path / "other"), tables_uri=f"{uri}/other")
+    assert elsewhere.tables().where == f"{uri}/other"  # a setting of a run goes before that of the deployment
     storage = Storage(folder=str(tmp_path / "data"))
     assert storage.tables().where == f"{uri}/tables"
     tracking = ModelRegistry().open(storage)

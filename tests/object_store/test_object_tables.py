@@ -91,6 +91,16 @@ def test_a_tag_that_is_gone_is_found_and_set_again(tables: LanceTables) -> None:
     assert tables.check() == []
 
 
+def test_a_head_that_cannot_be_read_is_told_of_and_dropped_by_the_next_write(tables: LanceTables) -> None:
+    first, folder = put(tables, "1", "overwrite", "a"), tables.folder("numbers")
+    folder.put(lance_folder.manifest(2), bytes(400))  # type: ignore[attr-defined]
+    assert lance_folder.versions_on_disk(folder) == [2, 1]
+    assert [one.code for one in tables.check()] == ["unreadable-head"]
+    again = put(tables, "2", "append", "b")
+    assert again.version == 2 and content(tables, again) == {"a": 0, "b": 0}
+    assert tables.versions("numbers") == [first, again] and tables.check() == []
+
+
 def test_maintenance_gives_up_what_nothing_needs_and_never_what_is_tagged_by_others(
     tables: LanceTables,
 ) -> None:
