@@ -16,6 +16,7 @@ from assets.materialized import LINEAGE, materializations
 from orchestration.instance import open_instance
 from tests.object_store.store import BUCKET, KEY, SECRET, Store
 
+pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -132,7 +133,6 @@ def test_a_backup_says_what_is_not_in_it_and_brings_the_log_back(
     assert "commit-log-behind" not in {one["code"] for one in findings_of(found)}
 
 
-@pytest.mark.slow
 def test_the_whole_graph_is_made_audited_and_verified_there(deployment: Deployment) -> None:
     done = deployment.sultana("run", "--preset", "smoke")
     assert done.returncode == 0, done.stdout + done.stderr
