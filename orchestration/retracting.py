@@ -67,9 +67,7 @@ def plan(request: Request, tracking_uri: str = "") -> dict[str, Any]:
     """What a retraction would do, as JSON values; nothing is written. Raises SultanaError as `retract` does."""
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     if request.erase:
-        tables.path(
-            RAW_INSTRUCTIONS.table
-        )  # raises where they are in an object store, before anything is decided
+        tables.path(RAW_INSTRUCTIONS.table)  # raises where nothing can be erased, before anything is decided
     with open_instance(data_folder()) as instance:
         rule = _rule(instance, tables, request)
         stands = standing(read_decisions(tables))

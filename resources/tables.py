@@ -91,8 +91,8 @@ class LanceTables:
             raise SultanaError(
                 f"The tables lie in {self.where}, and content of rows is erased from tables on this machine only",
                 "Retract without --erase: the rows are left out of all that is made from then on. To be rid of their "
-                "content, materialize again, let `sultana maintain` give the old versions up, and end what the bucket "
-                "keeps of objects that were removed",
+                "content, take them out of the source, materialize again, let `sultana maintain` give the old versions "
+                "up, and end what the bucket keeps of objects that were removed",
                 code="not-on-object-store",
             )
         return folder.path
