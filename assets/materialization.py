@@ -244,7 +244,7 @@ class Stage:
             LINEAGE: dg.MetadataValue.json(record),
         }
         if tables:
-            shown["dagster/uri"] = str(self.storage.path("lance") / f"{tables[0].table}.lance")
+            shown["dagster/uri"] = self.tables.folder(tables[0].table).uri
             shown["lance_version"] = tables[0].version
             shown["lance_tag"] = tables[0].tag
         rows = f"{sum(ref.rows for ref in tables):,} rows, " if tables else ""

@@ -34,10 +34,12 @@ from resources.databases import INSTANCE, LOG, REGISTRY, present
 from resources.definitions import ModelRegistry, Storage, data_folder
 from resources.errors import SultanaError
 from resources.files import MANIFEST, disk_full_explained, exclusive_lock, sha256_file, sync_filesystem
+from resources.placed import placed
 from resources.publishing import MANIFEST_TAG, different_files, stored_files
 from resources.reclaimed import reclaimed
 from resources.rewritten import files_now
 from resources.sqlite_files import copy_database, integrity, is_database, lies_beside
+from resources.table_folder import LocalFolder
 from resources.text import escape_terminal
 
 if TYPE_CHECKING:
@@ -157,9 +159,21 @@ def _copy_all(root: Path, made: Copying, tracking: "Tracking") -> list[str]:
                 "before each backup"
             )
         _copy_database(root, made, root / LOG)
-    _copy_tables(root, made, CommitLog(made.folder / LOG))
+    log = CommitLog(made.folder / LOG)
+    if elsewhere := placed(log):
+        missing.append(
+            f"the Lance tables, which lie in {elsewhere[0]}: keep them by the means of that store (versions of "
+            "objects, replication), for as long as the backup"
+        )
+    else:
+        _copy_tables(root, made, log)
     _copy_others(root, made, LEFT_OUT_OF_DAGSTER if _in_postgres(root) else ())
-    if tracking.database == registry:
+    if tracking.objects:
+        missing.append(
+            f"the artifacts of MLflow's runs and models, which lie in {tracking.objects}: keep them by the means of "
+            "that store, for as long as the backup"
+        )
+    elif tracking.database == registry:
         _check_models(made)
     return missing
 
@@ -179,10 +193,8 @@ def _copy_tables(root: Path, made: Copying, log: CommitLog) -> None:
     gone = reclaimed(log)
     for table in log.tables():
         folder = root / "lance" / f"{table}.lance"
-        if not lance_folder.versions_on_disk(
-            folder
-        ):  # the user removed it, though the log remembers its versions
-            continue
+        if not lance_folder.versions_on_disk(LocalFolder(folder)):
+            continue  # the user removed it, though the log remembers its versions
         living = {one.version: one for one in log.history(table) if one.sequence not in gone}
         files = {
             one.path: one for commit in living.values() for one in files_now(log, table, log.files(commit))
@@ -196,7 +208,7 @@ def _copy_tables(root: Path, made: Copying, log: CommitLog) -> None:
                     "Run `sultana doctor`; restore the table from an earlier backup",
                     code="backup-of-damage",
                 ) from error
-        for name, version in lance_folder.tags(folder).items():
+        for name, version in lance_folder.tags(LocalFolder(folder)).items():
             if version in living:
                 path = f"_refs/tags/{name}.json"
                 made.add(f"lance/{folder.name}/{path}", folder / path)

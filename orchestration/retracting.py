@@ -26,7 +26,7 @@ from assets.instructions.retractions import (
     retraction_of,
     standing,
 )
-from assets.records import RETRACTIONS
+from assets.records import RAW_INSTRUCTIONS, RETRACTIONS
 from orchestration.erasing import erase_content, refuse_while_running
 from orchestration.instance import open_instance
 from orchestration.registered import open_registry
@@ -66,6 +66,8 @@ class Request:
 def plan(request: Request, tracking_uri: str = "") -> dict[str, Any]:
     """What a retraction would do, as JSON values; nothing is written. Raises SultanaError as `retract` does."""
     tracking, tables = open_registry(tracking_uri), Storage().tables()
+    if request.erase:
+        tables.path(RAW_INSTRUCTIONS.table)  # raises where nothing can be erased, before anything is decided
     with open_instance(data_folder()) as instance:
         rule = _rule(instance, tables, request)
         stands = standing(read_decisions(tables))
@@ -86,6 +88,8 @@ def retract(request: Request, tracking_uri: str = "") -> dict[str, Any]:
     tracking, tables = open_registry(tracking_uri), Storage().tables()
     if not request.reason.strip():
         raise SultanaError("A retraction needs a reason", 'Add --reason "..."', code="reason-missing")
+    if request.erase:
+        tables.path(RAW_INSTRUCTIONS.table)
     with open_instance(data_folder()) as instance, _locked():
         if request.erase:
             refuse_while_running(instance)

@@ -199,6 +199,10 @@ class CommitLog:
         )
         return found[0] if found else None
 
+    def knows(self, hash: str) -> bool:
+        """Whether a commit of this log carries this hash."""
+        return bool(self._select("WHERE hash = ?", hash))
+
     def files(self, commit: Commit) -> tuple[StoredFile, ...]:
         """The files of an acknowledged version, by path.
 

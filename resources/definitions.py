@@ -15,6 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from resources.environment import apply_safe_defaults, die_with_parent
+from resources.table_place import TABLES_URI
 from resources.tables import LanceTables
 
 if TYPE_CHECKING:
@@ -39,6 +40,13 @@ class Storage(dg.ConfigurableResource):
     folder: str = Field(
         default="", description="Data folder. Empty: SULTANA_DATA, else data/ in the project."
     )
+    tables_uri: str = Field(
+        default="",
+        max_length=512,
+        description="Where the Lance tables lie: s3://BUCKET/PREFIX in an S3-compatible object store (needs "
+        "`sultana[s3]`; credentials and endpoint by AWS's own variables). Set before the first table is made. Empty: "
+        "SULTANA_TABLES_URI, else as the commit log has recorded, at first the data folder.",
+    )
 
     def path(self, *parts: str) -> Path:
         """A folder inside the data folder, made when missing."""
@@ -55,9 +63,13 @@ class Storage(dg.ConfigurableResource):
         apply_safe_defaults()
         die_with_parent()
 
-    def tables(self, fence: Callable[[], None] | None = None) -> LanceTables:
-        """The Lance tables. `fence` raises when the caller's run has ended; it is asked before each commit."""
-        return LanceTables(self.path("lance"), fence=fence)
+    def tables(self, fence: Callable[[], None] | None = None, *, lock_timeout: float = 600.0) -> LanceTables:
+        """The Lance tables. `fence` raises when the caller's run has ended; it is asked before each commit.
+
+        Raises SultanaError where they are said to lie elsewhere than they do.
+        """
+        uri = self.tables_uri or os.environ.get(TABLES_URI) or ""
+        return LanceTables(self.path("lance"), fence=fence, lock_timeout=lock_timeout, uri=uri)
 
 
 class NoValues(dg.ConfigurableIOManager):
@@ -84,6 +96,12 @@ class ModelRegistry(dg.ConfigurableResource):
         description="MLflow tracking URI, without a password. Empty: SULTANA_TRACKING_URI, else SQLite in the data "
         "folder. With a database the artifacts lie in the data folder.",
     )
+    artifacts_uri: str = Field(
+        default="",
+        max_length=512,
+        description="Where the artifacts of a new experiment lie: s3://BUCKET/PREFIX in an S3-compatible object store "
+        "(needs `sultana[s3]`). Empty: SULTANA_ARTIFACTS_URI, else the data folder.",
+    )
     experiment: str = Field(default="sultana", description="MLflow experiment that runs are filed under.")
     registered_model: str = Field(
         default="sultana", description="Name that checkpoints are registered under."
@@ -91,10 +109,16 @@ class ModelRegistry(dg.ConfigurableResource):
 
     def open(self, storage: Storage, fence: Callable[[], None] | None = None) -> "Tracking":
         """The tracking store, initialised on first use. `fence` is as that of `Storage.tables`."""
-        from resources.tracking import Tracking
+        from resources.tracking import ARTIFACTS_URI, Tracking
 
         uri = self.tracking_uri or os.environ.get(TRACKING_URI) or None
-        return Tracking(uri, storage.path("mlflow"), experiment=self.experiment, fence=fence)
+        return Tracking(
+            uri,
+            storage.path("mlflow"),
+            experiment=self.experiment,
+            fence=fence,
+            artifacts_uri=self.artifacts_uri or os.environ.get(ARTIFACTS_URI) or "",
+        )
 
 
 class LanguageModelSetting(dg.ConfigurableResource):

@@ -14,6 +14,7 @@ from resources import lance_folder
 from resources.errors import SultanaError
 from resources.manifest_sizes import forget_index_sizes
 from resources.rewritten import Replacing, exchange
+from resources.table_folder import LocalFolder
 from resources.table_indices import INVERTED, build_words
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def _indices(folder: Path) -> tuple[dict[str, _Index], set[str]]:
     """The indices of words by UUID, and the UUIDs of all indices that a version has."""
     found: dict[str, _Index] = {}
     used: set[str] = set()
-    for version in lance_folder.versions_on_disk(folder):
+    table = LocalFolder(folder)
+    for version in lance_folder.versions_on_disk(table):
         try:
-            described = lance_folder.open_version(folder, version).describe_indices()
+            described = lance_folder.open_version(table, version).describe_indices()
         except (ValueError, OSError, RuntimeError) as error:
             raise SultanaError(
                 f"Version {version} of {folder} cannot be read, so its indices may keep words of erased rows: {error}",
@@ -89,7 +91,7 @@ def _exchange_index(folder: Path, index: str, about: _Index, replacing: Replacin
                 f"Move {folder} away, which loses its versions, and materialize its asset again",
                 code="table-layout-unknown",
             )
-        manifests = [lance_folder.manifest(folder, version) for version in about.versions]
+        manifests = [folder / lance_folder.manifest(version) for version in about.versions]
         forget_index_sizes(manifests, index, names, replacing)
         for name in sorted(names - made):
             # A part without rows any more. The versions' lists of files still name it.
@@ -102,7 +104,7 @@ def _exchange_index(folder: Path, index: str, about: _Index, replacing: Replacin
 
 def _fullest(folder: Path, about: _Index) -> "LanceDataset":
     """The version with the index that has most of its rows: later ones may have lost some, and none has others."""
-    opened = [lance_folder.open_version(folder, version) for version in about.versions]
+    opened = [lance_folder.open_version(LocalFolder(folder), version) for version in about.versions]
 
     def rows(dataset: "LanceDataset") -> int:
         return sum(one.count_rows() for one in dataset.get_fragments() if one.fragment_id in about.fragments)

@@ -1,4 +1,4 @@
-"""One Lance table on disk: its versions, what a version says of itself, and the heads that cannot be read.
+"""One Lance table as it is stored: its versions, what a version says of itself, and the heads that cannot be read.
 
 Lance's file layout appears in this module only. No function here takes a lock or moves the pointer.
 """
@@ -6,16 +6,17 @@ Lance's file layout appears in this module only. No function here takes a lock o
 import contextlib
 import json
 import re
-from collections.abc import Collection, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resources.errors import SultanaError
+from resources.errors import SultanaError, TransientError
 from resources.files import sync_path
 from resources.row_hashes import ROW_HASH
+from resources.table_folder import TableFolder
 from resources.text import escape_terminal
 from resources.time_limit import within_time
 
@@ -27,6 +28,9 @@ _NEWEST_FIRST = 2**64 - 1
 _KEY_MARK = {b"lance-schema:unenforced-primary-key": b"true"}
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9_-]+")
 _TAG_NAME_LENGTH = 64
+_VERSIONS, _TAGS = "_versions", "_refs/tags"
+DATA, DELETIONS, INDICES = "data", "_deletions", "_indices"
+"""Where Lance keeps the files of versions, below a table's folder."""
 IDEMPOTENCY_KEY = "sultana.idempotency_key"
 RUN_ID = "sultana.run_id"
 ASSET_KEY = "sultana.asset_key"
@@ -37,36 +41,40 @@ BASE = "sultana.base"
 COMMIT_MESSAGE = "__lance_commit_message"
 
 
-def versions_on_disk(folder: Path) -> list[int]:
+def versions_on_disk(folder: TableFolder) -> list[int]:
     """The versions that have a manifest, readable or not, the newest first."""
-    names = (path.stem for path in (folder / "_versions").glob("*.manifest"))
+    paths = (PurePosixPath(one.path) for one in folder.files(_VERSIONS))
+    names = (path.stem for path in paths if path.suffix == ".manifest")
     return sorted(
         (_NEWEST_FIRST - int(name) for name in names if len(name) == 20 and name.isdigit()), reverse=True
     )
 
 
-def manifest(folder: Path, version: int) -> Path:
+def manifest(version: int) -> str:
     """The file that is a version: it lists the others."""
-    return folder / "_versions" / f"{_NEWEST_FIRST - version:020d}.manifest"
+    return f"{_VERSIONS}/{_NEWEST_FIRST - version:020d}.manifest"
 
 
-def remove_version(folder: Path, version: int) -> None:
+def remove_version(folder: TableFolder, version: int) -> None:
     """Remove the manifest of a version that cannot be read, so that Lance opens the one before it.
 
     Its tags go first: the next commit gets the same number, and other content.
     """
-    for name, tagged in tags(folder).items():
-        if tagged in (version, None):
-            _tag_path(folder, name).unlink()
-    manifest(folder, version).unlink()
-    sync_path(folder / "_versions")
+    folder.remove([tag_path(name) for name, tagged in tags(folder).items() if tagged in (version, None)])
+    folder.remove([manifest(version)])
 
 
-def open_version(folder: Path, version: int) -> "LanceDataset":
+def open_version(folder: TableFolder, version: int) -> "LanceDataset":
     """A fresh handle at `version`. Raises ValueError, OSError or RuntimeError where it cannot be read."""
     import lance
 
-    dataset = within_time(f"opening {folder.name}", lance.dataset, str(folder), version=version)
+    dataset = within_time(
+        f"opening {folder.name}",
+        lance.dataset,
+        folder.uri,
+        version=version,
+        storage_options=folder.options,
+    )
     # A manifest of zeros opens as the empty version 0, without an error.
     if dataset.version != version:
         raise ValueError(f"version {version} opens as version {dataset.version}")
@@ -78,36 +86,90 @@ def properties(dataset: "LanceDataset") -> dict[str, str]:
     return dict(dataset.read_transaction(dataset.version).transaction_properties or {})
 
 
-def readable_properties(folder: Path, version: int) -> dict[str, str] | None:
-    """The properties of a version's commit, or None where the version cannot be read."""
+def readable_properties(folder: TableFolder, version: int) -> dict[str, str] | None:
+    """The properties of a version's commit, or None where the version cannot be read.
+
+    Raises SultanaError where it is the store that cannot be reached.
+    """
+    for _ in range(
+        2 if folder.path is None else 1
+    ):  # an object store fails now and then, and is whole the next time
+        try:
+            dataset = open_version(folder, version)
+            within_time(f"counting {folder.name}", dataset.count_rows)
+            return properties(dataset)
+        except (ValueError, OSError, RuntimeError):  # Lance has no error class of its own for a torn file
+            folder.probe()
+    return None
+
+
+def commit(folder: TableFolder, transaction: Any, what: str, upon: int | None = None) -> "LanceDataset":
+    """Commit what was staged; the new version. `upon` is the version that it has to follow directly.
+
+    Lance builds upon whatever is newest at that moment. Under the writer lock nobody else commits, but a request of
+    a writer that was killed can still arrive at an object store: then the version is removed again and TransientError
+    raised.
+    """
+    import lance
+
+    made = within_time(
+        what, lance.LanceDataset.commit, folder.uri, transaction, storage_options=folder.options
+    )
+    if upon is not None:
+        _must_follow(folder, made, upon)
+    return made
+
+
+def _must_follow(folder: TableFolder, made: "LanceDataset", upon: int) -> None:
+    if made.version == upon + 1:
+        return
+    remove_version(folder, made.version)
+    raise TransientError(
+        f"The table {folder.table} got a version from elsewhere while it was written",
+        "Run the same command again; nothing was acknowledged",
+        code="table-written-meanwhile",
+    )
+
+
+def is_direct(folder: TableFolder, version: int) -> bool:
+    """Whether a version that can be read follows directly the one that it was made from."""
+    made_from = open_version(folder, version).read_transaction(version).read_version
+    return bool(made_from + 1 == version)
+
+
+def name_content(folder: TableFolder, dataset: "LanceDataset", metadata: Mapping[str, str]) -> None:
+    """Set metadata of the schema in a version of its own, which the handle is at then. Raises as `commit` does."""
+    upon = dataset.version
+    within_time(f"naming {folder.name}", dataset.update_schema_metadata, dict(metadata))
+    _must_follow(folder, dataset, upon)
+
+
+def restore_version(folder: TableFolder, version: int) -> "LanceDataset":
+    """Make the content of `version` the newest version again; that version, opened."""
+    dataset = open_version(folder, version)
+    if versions_on_disk(folder)[0] != version:
+        within_time(f"restoring {folder.name}", dataset.restore)
+    return dataset
+
+
+def tag_path(name: str) -> str:
+    """The file that is a tag."""
+    return f"{_TAGS}/{name}.json"
+
+
+def _tagged(folder: TableFolder, name: str) -> int | None:
+    """The version of a tag; None where its file is torn. Raises FileNotFoundError where there is no such tag."""
+    content = folder.read(tag_path(name))
     try:
-        dataset = open_version(folder, version)
-        within_time(f"counting {folder.name}", dataset.count_rows)
-        return properties(dataset)
-    except (ValueError, OSError, RuntimeError):  # Lance has no error class of its own for a torn file
+        return int(json.loads(content)["version"])
+    except (ValueError, KeyError, TypeError):
         return None
 
 
-def restore_version(folder: Path, version: int) -> int:
-    """Make the content of `version` the newest version again; returns the newest version's number."""
-    if versions_on_disk(folder)[0] != version:
-        within_time(f"restoring {folder.name}", open_version(folder, version).restore)
-    return versions_on_disk(folder)[0]
-
-
-def _tag_path(folder: Path, name: str) -> Path:
-    return folder / "_refs" / "tags" / f"{name}.json"
-
-
-def tags(folder: Path) -> dict[str, int | None]:
+def tags(folder: TableFolder) -> dict[str, int | None]:
     """Every tag's version; None where the tag's file is torn, which makes Lance refuse to list any."""
-    found: dict[str, int | None] = {}
-    for path in sorted((folder / "_refs" / "tags").glob("*.json")):
-        try:
-            found[path.stem] = int(json.loads(path.read_bytes())["version"])
-        except (ValueError, KeyError, TypeError):
-            found[path.stem] = None
-    return found
+    paths = (PurePosixPath(one.path) for one in folder.files(_TAGS))
+    return {path.stem: _tagged(folder, path.stem) for path in paths if path.suffix == ".json"}
 
 
 def tag_stem(asset_key: str, digest: str) -> str:
@@ -115,7 +177,7 @@ def tag_stem(asset_key: str, digest: str) -> str:
     return f"{_NOT_IN_TAGS.sub('-', asset_key)[:_TAG_NAME_LENGTH]}-{digest[:12]}"
 
 
-def own_tags(folder: Path, version: int) -> set[str]:
+def own_tags(folder: TableFolder, version: int) -> set[str]:
     """The names that `tag_version` could have given to a version, by what it says of itself."""
     stored = readable_properties(folder, version) or {}
     if ASSET_KEY not in stored or DIGEST not in stored:
@@ -124,41 +186,40 @@ def own_tags(folder: Path, version: int) -> set[str]:
     return {stem, f"{stem}-v{version}"}
 
 
-def tag_version(folder: Path, dataset: "LanceDataset", stem: str) -> str:
+def tag_version(folder: TableFolder, dataset: "LanceDataset", stem: str) -> str:
     """Tag the opened version, so that no clean-up removes it; returns the tag's name.
 
     The name is `stem`, or `stem-v<version>` where `stem` is the tag of another version: a tag is
     never moved. Lance allows letters, digits, `.`, `-` and `_` in a tag.
     """
     for name in (stem, f"{stem}-v{dataset.version}"):
-        path = _tag_path(folder, name)
-        tagged = tags(folder).get(name) if path.exists() else None
-        if tagged == dataset.version:
-            return name
-        if tagged is None:
-            path.unlink(missing_ok=True)
-            within_time(f"tagging {folder.name}", dataset.tags.create, name, dataset.version)
-            return name
+        with contextlib.suppress(FileNotFoundError):
+            tagged = _tagged(folder, name)
+            if tagged == dataset.version:
+                return name
+            if tagged is not None:
+                continue
+            folder.remove([tag_path(name)])
+        within_time(f"tagging {folder.name}", dataset.tags.create, name, dataset.version)
+        return name
     raise SultanaError(
-        f"The tag {stem}-v{dataset.version} of {folder} belongs to another version",
+        f"The tag {stem}-v{dataset.version} of {folder.uri} belongs to another version",
         "Somebody moved it: run `sultana doctor`, then delete the tag",
         code="tag-moved",
     )
 
 
-def set_tag(folder: Path, dataset: "LanceDataset", name: str) -> None:
+def set_tag(folder: TableFolder, dataset: "LanceDataset", name: str) -> None:
     """Let the tag hold the opened version, whatever it held before, or torn as it was."""
-    _tag_path(folder, name).unlink(missing_ok=True)
+    folder.remove([tag_path(name)])
     within_time(f"tagging {folder.name}", dataset.tags.create, name, dataset.version)
 
 
-def remove_tags(folder: Path, versions: Collection[int]) -> None:
+def remove_tags(folder: TableFolder, versions: Collection[int]) -> None:
     """Remove every tag of these versions, durably: a clean-up may take them then."""
-    for name, tagged in tags(folder).items():
-        if tagged in versions:
-            _tag_path(folder, name).unlink()
-    if (folder / "_refs" / "tags").is_dir():
-        sync_path(folder / "_refs" / "tags")
+    folder.remove([tag_path(name) for name, tagged in tags(folder).items() if tagged in versions])
+    if folder.path is not None and (folder.path / _TAGS).is_dir():
+        sync_path(folder.path / _TAGS)  # also those that a removal took that was killed
 
 
 def declare_key(schema: pa.Schema, key: str) -> pa.Schema:
@@ -256,21 +317,21 @@ def read_keys_and_hashes(dataset: "LanceDataset", key: str) -> pa.Table:
 
 
 @contextlib.contextmanager
-def new_files_removed_on_error(folder: Path) -> Iterator[None]:
-    """On an error remove the files that appeared meanwhile in the table's data folders.
+def new_files_removed_on_error(folder: TableFolder, *places: str) -> Iterator[None]:
+    """On an error remove the files that appeared meanwhile in these places of the table.
 
     Only for use under the writer lock and before the commit: nothing refers to those files, and
     after a full disk they would keep it full.
     """
-    places = [folder / "data", folder / "_deletions"]
 
-    def names() -> set[Path]:
-        return {path for place in places if place.is_dir() for path in place.iterdir()}
+    def names() -> set[str]:
+        return {one.path for place in places for one in folder.files(place)}
 
     before = names()
     try:
         yield
     except BaseException:
-        for path in names() - before:
-            path.unlink(missing_ok=True)
+        # Where the store fails there is no clean-up either: what made it fail is what is told.
+        with contextlib.suppress(SultanaError, OSError):
+            folder.remove(names() - before)
         raise

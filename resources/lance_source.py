@@ -14,6 +14,8 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array, Object, Property
 
+from resources.object_store import options_of
+
 if TYPE_CHECKING:
     from lance import LanceDataset
 
@@ -53,10 +55,10 @@ class LanceSource(DatasetSource):
         return raw_source
 
     def load(self) -> "LanceDataset":
-        """The table at this very version, where its folder can be reached from here."""
+        """The table at this very version, where its folder or bucket can be reached from here."""
         import lance
 
-        return lance.dataset(self.uri, version=self.version)
+        return lance.dataset(self.uri, version=self.version, storage_options=options_of(self.uri))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from resources.environment import SAFE_DEFAULTS
 from resources.errors import SultanaError
 from resources.files import disk_full_explained, exclusive_lock, made_aside
+from resources.object_folder import ObjectFolder
+from resources.object_store import require_package, store_explained
 from resources.sqlite_files import refuse_left_log
 
 if TYPE_CHECKING:
@@ -94,6 +96,24 @@ def connect(uri: str) -> "MlflowClient":
 def exists_already(error: Exception) -> bool:
     """Whether MLflow says that what was to be created exists."""
     return getattr(error, "error_code", "") == "RESOURCE_ALREADY_EXISTS"
+
+
+@contextlib.contextmanager
+def artifacts_explained(uri: str) -> Iterator[None]:
+    """Where the object store of the artifacts, if there is one, cannot be reached, a SultanaError about that."""
+    if not uri:
+        yield
+        return
+    require_package()
+    from boto3.exceptions import Boto3Error
+    from mlflow.exceptions import MlflowException
+
+    with store_explained(uri):
+        try:
+            yield
+        except (Boto3Error, MlflowException):  # whose texts hide what the store said
+            ObjectFolder(uri).probe()
+            raise
 
 
 @contextlib.contextmanager

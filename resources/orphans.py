@@ -2,25 +2,23 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from resources import lance_folder
-from resources.files import sync_filesystem
 from resources.reclaimed import reclaimed
+from resources.table_folder import FoundFile, TableFolder
 from resources.tables import LanceTables
 from resources.time_limit import within_time
 
-_PLACES = ("data", "_deletions", "_indices", "_transactions")
-"""Where Lance keeps the files of versions, below a table's folder."""
+_PLACES = (lance_folder.DATA, lance_folder.DELETIONS, lance_folder.INDICES, "_transactions")
 
 
-def files_of_no_version(tables: LanceTables, table: str, idle_seconds: float = 0.0) -> list[Path]:
+def files_of_no_version(tables: LanceTables, table: str, idle_seconds: float = 0.0) -> list[FoundFile]:
     """Files that no version on disk and no acknowledged version has, and that were not written to for so long.
 
     Only for use under the writer lock. Raises SultanaError, ValueError, OSError or RuntimeError where the files of a
     version cannot be listed: then it is not known which are needed.
     """
-    folder = tables.path(table)
+    folder = tables.folder(table)
     versions = lance_folder.versions_on_disk(folder)
     if not versions:
         return []
@@ -32,23 +30,15 @@ def files_of_no_version(tables: LanceTables, table: str, idle_seconds: float = 0
         if commit.sequence not in gone:
             used |= {one.path for one in tables.commits.files(commit)}
     before = time.time() - idle_seconds
-    return sorted(
-        path
+    return [
+        one
         for place in _PLACES
-        for path in (folder / place).rglob("*")
-        if not path.is_dir()
-        and path.relative_to(folder).as_posix() not in used
-        and path.lstat().st_mtime <= before
-    )
+        for one in folder.files(place)
+        if one.path not in used and one.modified <= before
+    ]
 
 
-def remove_files(folder: Path, paths: Sequence[Path]) -> int:
+def remove_files(folder: TableFolder, files: Sequence[FoundFile]) -> int:
     """Remove files of no version from a table's folder, durably; the bytes freed. Only under the writer lock."""
-    size = sum(path.lstat().st_size for path in paths)
-    for path in paths:
-        path.unlink()
-    for place in {path.parent for path in paths}:
-        if place.parent.name == "_indices" and not any(place.iterdir()):
-            place.rmdir()
-    sync_filesystem(folder)
-    return size
+    folder.remove([one.path for one in files])
+    return sum(one.size for one in files)

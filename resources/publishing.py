@@ -81,15 +81,15 @@ def different_files(expected: Mapping[str, str], found: Mapping[str, str]) -> di
     }
 
 
-def experiment_id(client: "MlflowClient", name: str, artifacts: Path | None) -> str:
-    """The id of the experiment, created where it is missing; `artifacts` is its folder, None on a server."""
+def experiment_id(client: "MlflowClient", name: str, artifacts: Path | str | None) -> str:
+    """The id of the experiment, created where it is missing; its artifacts lie below `artifacts`, None on a server."""
     from mlflow.exceptions import MlflowException
 
     if (found := client.get_experiment_by_name(name)) is not None:
         return str(found.experiment_id)
     try:
         return str(
-            client.create_experiment(name, artifact_location=str(artifacts / name) if artifacts else None)
+            client.create_experiment(name, artifact_location=f"{artifacts}/{name}" if artifacts else None)
         )
     except MlflowException as error:
         if not exists_already(error):

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from resources import lance_folder
 from resources.merkle import merkle_root
 from resources.row_hashes import HASH_FIELD, ROW_HASH, hash_values, with_hashes
+from resources.table_folder import TableFolder
 from resources.time_limit import Feed, within_time, within_time_fed
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Staged:
 
 
 def stage_stream(
-    folder: Path,
+    folder: TableFolder,
     base: "LanceDataset | None",
     table: str,
     key: str,
@@ -88,10 +88,11 @@ def stage_stream(
                     feed,
                     write_fragments,
                     pa.RecordBatchReader.from_batches(stored, feed),
-                    str(folder),
+                    folder.uri if base is None else base,
                     schema=stored,
                     mode=mode,
                     return_transaction=True,
+                    storage_options=folder.options,
                 )
             )
     except (ValueError, OSError, RuntimeError):

@@ -1,17 +1,19 @@
 """Read-only checks of the Lance tables against the commit log, for `sultana doctor`."""
 
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from resources import lance_folder
 from resources.commits import Commit
 from resources.errors import SultanaError
 from resources.findings import Finding
+from resources.placed import check_placed
 from resources.reclaimed import check_reclaimed, reclaimed
 from resources.repaired import check_repaired
 from resources.rewritten import check_rewritten, files_now
 from resources.table_files import StoredFile, changed_files
+from resources.table_folder import TableFolder
 from resources.table_repairs import (
+    let_stand,
     orphans,
     remove_head,
     remove_orphans,
@@ -39,7 +41,8 @@ def check_tables(tables: LanceTables, named: Named | None) -> list[Finding]:
     """
     log = tables.commits
     for problem in filter(
-        None, (log.check(), check_reclaimed(log), check_rewritten(log), check_repaired(log))
+        None,
+        (log.check(), check_placed(log), check_reclaimed(log), check_rewritten(log), check_repaired(log)),
     ):
         return [Finding(log.path.name, problem, _RESTORE_LOG, LOG_DAMAGED)]
     histories = {table: log.history(table) for table in log.tables()}
@@ -54,12 +57,13 @@ def check_tables(tables: LanceTables, named: Named | None) -> list[Finding]:
         )
         for table, version, digest in sorted(set(named or ()) - known)
     ]
+    findings = findings or list(_check_place(tables, histories))
     if findings:
         return findings
     gone = reclaimed(log)
-    for folder in sorted(tables.root.glob("*.lance")):
-        if folder.stem not in histories:
-            findings.append(_unknown_table(tables, folder, named is not None))
+    for table in tables.place.tables():
+        if table not in histories:
+            findings.append(_unknown_table(tables, table, named is not None))
     for table, history in histories.items():
         findings.extend(_check_table(tables, table, history, gone))
     return findings
@@ -69,25 +73,25 @@ def check_leftovers(tables: LanceTables, can_drop: bool) -> list[Finding]:
     """What killed writes left behind: whole versions that nobody acknowledged, and files of none. It harms nothing."""
     findings = []
     for table in tables.commits.tables():
-        folder, pointer = tables.path(table), tables.commits.history(table)[-1]
+        folder, pointer = tables.folder(table), tables.commits.history(table)[-1]
         above = [one for one in lance_folder.versions_on_disk(folder) if one > pointer.version]
         if left := [one for one in above if lance_folder.readable_properties(folder, one) is not None]:
             findings.append(_head(tables, table, left, pointer.version, can_drop))
         own = {commit.tag for commit in tables.commits.history(table)}
         for name, version in lance_folder.tags(folder).items():
             if version is None and name not in own:
-                path = folder / "_refs" / "tags" / f"{name}.json"
+                path = lance_folder.tag_path(name)
                 problem = (
                     f"the tag {name} is torn: which version it held is not known, and Lance lists no tag"
                 )
-                remedy = f"Delete {path}, and tag the version that was meant again"
+                remedy = f"Delete {folder.uri}/{path}, and tag the version that was meant again"
                 findings.append(Finding(table, problem, remedy, "tag-of-others-torn", "warning"))
         if left_over := orphans(tables, table):
-            size = sum(path.stat().st_size for path in left_over if path.is_file())
+            size = sum(one.size for one in left_over)
             findings.append(
                 Finding(
                     table,
-                    f"{len(left_over)} files ({size:,} bytes) in {folder} belong to no version: a write was killed",
+                    f"{len(left_over)} files ({size:,} bytes) in {folder.uri} belong to no version: a write was killed",
                     "Nothing to do but for the room that they take",
                     "orphan-files",
                     "warning",
@@ -97,32 +101,52 @@ def check_leftovers(tables: LanceTables, can_drop: bool) -> list[Finding]:
     return findings
 
 
-def _unknown_table(tables: LanceTables, folder: Path, can_drop: bool) -> Finding:
+def _check_place(tables: LanceTables, histories: Mapping[str, Sequence[Commit]]) -> Iterator[Finding]:
+    """Whether the object store knows this log as the one of its tables, and as new as they are."""
+    if problem := tables.place.owned_by_another():
+        remedy = "Use the data folder whose tables these are, or another place for the tables of this one"
+        yield Finding(tables.where, problem, remedy, "tables-of-another-log")
+        return
+    for table in sorted({*histories, *tables.place.tables()}):
+        if tables.place.is_behind(table):
+            yield Finding(
+                table,
+                f"the commit log does not know what was acknowledged last in {tables.where}: it is older than the "
+                "table, or a copy of the log that goes on elsewhere",
+                "Use the data folder that wrote last; if it is lost for good, let the repair take this log for the "
+                "newest: later versions then count as never acknowledged",
+                LOG_BEHIND,
+                repair=let_stand(tables, table),
+            )
+
+
+def _unknown_table(tables: LanceTables, table: str, can_drop: bool) -> Finding:
     try:
-        tables.path(folder.stem)
+        folder = tables.folder(table)
     except SultanaError as error:
-        return Finding(folder.name, error.problem, f"Move {folder} away", "foreign-folder", "warning")
+        folder = tables.place.folder(table)
+        return Finding(folder.name, error.problem, f"Move {folder.uri} away", "foreign-folder", "warning")
     versions = lance_folder.versions_on_disk(folder)
     if any(lance_folder.readable_properties(folder, one) is not None for one in versions):
-        return _head(tables, folder.stem, versions, 0, can_drop)
+        return _head(tables, table, versions, 0, can_drop)
     return Finding(
-        folder.stem,
+        table,
         "no version is acknowledged: its first write did not finish",
         "Materialize its asset; if no asset writes it, remove the folder",
         "phantom-table",
         "warning",
-        remove_phantom(tables, folder.stem),
+        remove_phantom(tables, table),
     )
 
 
 def _head(tables: LanceTables, table: str, versions: Sequence[int], pointed: int, can_drop: bool) -> Finding:
-    by = sorted({writer_of(tables.path(table), version) or ANOTHER for version in versions})
+    by = sorted({writer_of(tables.folder(table), version) or ANOTHER for version in versions})
     above = f"version {', '.join(map(str, sorted(versions)))} above the acknowledged {pointed}"
     if ANOTHER in by:
         return Finding(
             table,
             f"{above} was written past Sultana, and nothing here reads it",
-            f"Move what is yours in {tables.path(table)} to a folder of its own; the next write goes on from the "
+            f"Move what is yours in {tables.folder(table).uri} to a folder of its own; the next write goes on from the "
             "acknowledged version",
             "foreign-version",
             "warning",
@@ -140,10 +164,10 @@ def _head(tables: LanceTables, table: str, versions: Sequence[int], pointed: int
 def _check_table(
     tables: LanceTables, table: str, history: list[Commit], gone: Container[int]
 ) -> Iterator[Finding]:
-    folder, pointer = tables.path(table), history[-1]
+    folder, pointer = tables.folder(table), history[-1]
     on_disk = lance_folder.versions_on_disk(folder)
     if not on_disk:
-        yield Finding(table, f"the folder {folder} is gone", _RESTORE, "table-missing")
+        yield Finding(table, f"the folder {folder.uri} is gone", _RESTORE, "table-missing")
         return
     above = [version for version in on_disk if version > pointer.version]
     unreadable = [one for one in above if lance_folder.readable_properties(folder, one) is None]
@@ -191,7 +215,7 @@ def _check_versions(
     files: Mapping[int, Sequence[StoredFile]],
     damaged: Container[str],
 ) -> Iterator[Finding]:
-    folder = tables.path(table)
+    folder = tables.folder(table)
     tags = lance_folder.tags(folder)
     for commit in living:
         if any(one.path in damaged for one in files[commit.version]):
@@ -216,7 +240,7 @@ def _check_versions(
             )
 
 
-def _check_keys(folder: Path, pointer: Commit) -> Iterator[Finding]:
+def _check_keys(folder: TableFolder, pointer: Commit) -> Iterator[Finding]:
     try:
         dataset = lance_folder.open_version(folder, pointer.version)
         keys = lance_folder.read_keys(dataset, pointer.key)

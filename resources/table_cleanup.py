@@ -8,7 +8,6 @@ import contextlib
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -65,7 +64,7 @@ def plan(tables: LanceTables, table: str, held: Mapping[Version, str], before: d
     `held` says why each version that something depends on has to stay. A version with a tag that Sultana did not
     set stays as well.
     """
-    folder = tables.path(table)
+    folder = tables.folder(table)
     gone = reclaimed(tables.commits)
     history = tables.commits.history(table)
     # A folder that was removed and rebuilt gives its numbers again: only the last holder counts.
@@ -99,17 +98,14 @@ def bytes_of(tables: LanceTables, planned: Plan) -> int:
     """The bytes of the files that only the versions to be removed are made of."""
     if not planned.versions:
         return 0
-    folder = tables.path(planned.table)
+    folder = tables.folder(planned.table)
     dataset = lance_folder.open_version(folder, lance_folder.versions_on_disk(folder)[0])
     files: pa.Table = within_time(f"listing {folder.name}", lambda: dataset.tracked_files().read_all())
     versions, paths = files["version"].to_pylist(), files["path"].to_pylist()
     removed = set(planned.versions)
     needed = {path for version, path in zip(versions, paths, strict=True) if version not in removed}
-    return sum(_size(folder / path) for path in set(paths) - needed)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    sizes = {one.path: one.size for one in folder.files()}
+    return sum(sizes.get(path, 0) for path in set(paths) - needed)
 
 
 def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
@@ -118,7 +114,7 @@ def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
     Raises SultanaError where Lance cannot remove it; the versions then count as given up, and the next removal
     takes them.
     """
-    folder = tables.path(planned.table)
+    folder = tables.folder(planned.table)
     if not planned.versions:
         return _remove_orphans(tables, planned.table)
     if planned.given_up:
@@ -135,11 +131,12 @@ def remove(tables: LanceTables, planned: Plan, run_id: str, reason: str) -> int:
         )
     except (ValueError, OSError, RuntimeError) as error:
         raise SultanaError(
-            f"Versions of the table {planned.table} in {tables.root} cannot be removed: {error}",
+            f"Versions of the table {planned.table} in {tables.where} cannot be removed: {error}",
             "Run `sultana doctor`; then run the same command again, which removes them",
             code="table-cleanup-failed",
         ) from error
-    sync_filesystem(folder)
+    if folder.path is not None:
+        sync_filesystem(folder.path)
     return int(freed.bytes_removed) + _remove_orphans(tables, planned.table)
 
 
@@ -149,7 +146,7 @@ def _remove_orphans(tables: LanceTables, table: str) -> int:
         found = files_of_no_version(tables, table, ORPHAN_SECONDS)
     except (SultanaError, ValueError, OSError, RuntimeError):  # Lance has no class for what it cannot read
         return 0
-    return remove_files(tables.path(table), found)
+    return remove_files(tables.folder(table), found)
 
 
 def data_files(tables: LanceTables, table: str) -> Sequence[int]:
@@ -157,9 +154,9 @@ def data_files(tables: LanceTables, table: str) -> Sequence[int]:
     head = tables.head(table)
     if head is None:
         return ()
-    folder = tables.path(table)
+    sizes = {one.path: one.size for one in tables.folder(table).files(lance_folder.DATA)}
     return [
-        _size(folder / "data" / file.path)
+        sizes.get(f"{lance_folder.DATA}/{file.path}", 0)
         for fragment in tables.open(head).get_fragments()
         for file in fragment.metadata.files
     ]

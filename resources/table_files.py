@@ -13,6 +13,8 @@ from resources.files import sha256_file
 if TYPE_CHECKING:
     from lance import LanceDataset
 
+    from resources.table_folder import TableFolder
+
 
 ROWS = "data/"
 """Where Lance keeps the files that hold rows, below a table's folder."""
@@ -28,7 +30,7 @@ class StoredFile:
 
 
 def files_of(
-    dataset: "LanceDataset", folder: Path, known: Mapping[str, StoredFile]
+    dataset: "LanceDataset", folder: "TableFolder", known: Mapping[str, StoredFile]
 ) -> tuple[StoredFile, ...]:
     """Every file of the opened version, which is the newest: manifest, rows, deletions, indices; by path.
 
@@ -37,7 +39,7 @@ def files_of(
     tracked = dataset.tracked_files(min_version=dataset.version).read_all()
     paths = tracked.filter(pc.equal(tracked["version"], dataset.version))["path"].to_pylist()
     return tuple(
-        known[path] if path in known and path.startswith(ROWS) else stored_file(folder, path)
+        known[path] if path in known and path.startswith(ROWS) else folder.stored(path)
         for path in sorted(set(paths))
     )
 
@@ -56,12 +58,12 @@ def files_digest(files: Iterable[StoredFile]) -> str:
     return found.hexdigest()
 
 
-def changed_files(folder: Path, files: Iterable[StoredFile]) -> dict[str, str]:
+def changed_files(folder: "TableFolder", files: Iterable[StoredFile]) -> dict[str, str]:
     """What is wrong with each file that is not as it was written: path -> problem in words."""
     found = {}
     for one in files:
         try:
-            now = stored_file(folder, one.path)
+            now = folder.stored(one.path)
         except FileNotFoundError:
             found[one.path] = "is missing"
             continue

@@ -5,14 +5,12 @@ the idempotency key and the digest among them: after a kill between the two the 
 rows and makes what is missing. The version that is acknowledged is the last, with the rows as they were written.
 """
 
-import contextlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources import lance_folder
 from resources.memory import return_unused
+from resources.table_folder import TableFolder
 from resources.table_refs import Record
 from resources.time_limit import STORAGE_SECONDS, within_seconds, within_time
 
@@ -44,14 +42,13 @@ _WORDS = {
 
 
 def make_indices(
-    dataset: "LanceDataset", folder: Path, record: Record, fence: Callable[[], None]
+    dataset: "LanceDataset", folder: TableFolder, record: Record, fence: Callable[[], None]
 ) -> "LanceDataset":
     """The version of `dataset`, or a new one of the same rows with the indices that `record` declares.
 
     `fence` is asked before that one is committed. Where an error keeps an index from being made, its files are
     removed and the version stays as it is, not acknowledged.
     """
-    import lance
     from lance import LanceOperation
     from lance.dataset import Transaction
 
@@ -65,7 +62,7 @@ def make_indices(
     if not due:
         return dataset
     fragments = [one.fragment_id for one in dataset.get_fragments()]
-    with _new_indices_removed_on_error(folder):
+    with lance_folder.new_files_removed_on_error(folder, lance_folder.INDICES):
         made = [_build(dataset, fragments, *one) for one in due]
         old = [segment for column, _, _ in due for segment in _segments(present.get(_name(column)))]
         fence()
@@ -74,7 +71,7 @@ def make_indices(
             operation=LanceOperation.CreateIndex(new_indices=made, removed_indices=old),
             transaction_properties=lance_folder.properties(dataset),
         )
-        return within_time(f"indexing {folder.name}", lance.LanceDataset.commit, str(folder), transaction)
+        return lance_folder.commit(folder, transaction, f"indexing {folder.name}", upon=dataset.version)
 
 
 def is_searched(dataset: "LanceDataset", column: str) -> bool:
@@ -127,16 +124,3 @@ def _segments(present: Any) -> Iterator[Any]:
             fragment_ids=segment.fragment_ids,
             index_version=segment.index_version,
         )
-
-
-@contextlib.contextmanager
-def _new_indices_removed_on_error(folder: Path) -> Iterator[None]:
-    """Only for use under the writer lock and before the commit: nothing refers to those files."""
-    place = folder / "_indices"
-    before = set(place.iterdir()) if place.is_dir() else set()
-    try:
-        yield
-    except BaseException:
-        for path in set(place.iterdir()) - before if place.is_dir() else ():
-            shutil.rmtree(path, ignore_errors=True)
-        raise

@@ -94,7 +94,7 @@ def verify_version(
             f"the commit log says that its digest is {commit.digest}; it was recorded as {ref.digest}",
             "Restore the commit log from a backup",
         )
-    folder = tables.path(ref.table)
+    folder = tables.folder(ref.table)
     try:
         files = files_now(tables.commits, ref.table, tables.commits.files(commit))
     except SultanaError as error:

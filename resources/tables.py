@@ -7,6 +7,9 @@ Only the last step makes the version count. A kill before the Lance commit leave
 between the two leaves a version that the same write, run again, adopts by its idempotency key, if what it was built
 upon is still the version acknowledged last.
 Readers open the version they were given, never "the newest".
+
+The tables lie beside the log, or in an object store (`table_place`). There an object that the store has taken is
+durable and whole, so that nothing is synced; locks and log stay on this machine.
 """
 
 import contextlib
@@ -25,7 +28,9 @@ from resources.reclaimed import reclaimed
 from resources.row_hashes import ROW_HASH
 from resources.staging import stage_stream, stage_upsert
 from resources.table_files import files_of
+from resources.table_folder import TableFolder, failing_store_explained
 from resources.table_indices import make_indices
+from resources.table_place import place_of
 from resources.table_refs import Provenance, Record, TableRef
 from resources.text import check_name
 from resources.time_limit import within_time
@@ -47,25 +52,50 @@ def _declared(dataset: "LanceDataset") -> list[str]:
 
 
 class LanceTables:
-    """The Lance tables in one folder, and the commit log beside them.
+    """The Lance tables of one commit log, which is in the folder `root`.
 
+    `uri` says where the tables lie, `s3://BUCKET/PREFIX`; empty: as the log has recorded, and at first beside it.
     `fence` is called just before a version becomes visible and raises where this process may not
     write any more (its run was ended meanwhile). `lock_timeout` is the longest wait, in seconds, for
-    another writer of the same table. LanceDB opens the folder with `lancedb.connect(root)`.
+    another writer of the same table. LanceDB opens the tables with `lancedb.connect(tables.where)`.
     """
 
     def __init__(
-        self, root: Path, fence: Callable[[], None] | None = None, *, lock_timeout: float = 600.0
+        self,
+        root: Path,
+        fence: Callable[[], None] | None = None,
+        *,
+        lock_timeout: float = 600.0,
+        uri: str = "",
     ) -> None:
         self.root = Path(root)
         self.root.mkdir(parents=True, exist_ok=True)
         self.commits = CommitLog(self.root / "commits.sqlite")
+        self.place = place_of(self.commits, uri)
         self._fence = fence or (lambda: None)
         self._lock_timeout = lock_timeout
 
+    @property
+    def where(self) -> str:
+        """The place of the tables, for people and for LanceDB."""
+        return self.place.where
+
+    def folder(self, table: str) -> TableFolder:
+        """Where the files of a table lie."""
+        return self.place.folder(check_name(table, "Table"))
+
     def path(self, table: str) -> Path:
-        """The folder of a table."""
-        return self.root / f"{check_name(table, 'Table')}.lance"
+        """The folder of a table on this machine. Raises SultanaError where the tables lie in an object store."""
+        folder = self.folder(table)
+        if folder.path is None:
+            raise SultanaError(
+                f"The tables lie in {self.where}, and content of rows is erased from tables on this machine only",
+                "Retract without --erase: the rows are left out of all that is made from then on. To be rid of their "
+                "content, take them out of the source, materialize again, let `sultana maintain` give the old versions "
+                "up, and end what the bucket keeps of objects that were removed",
+                code="not-on-object-store",
+            )
+        return folder.path
 
     def lock(self, table: str) -> Path:
         """The file that is locked by whoever writes the table."""
@@ -89,12 +119,14 @@ class LanceTables:
         Raises SultanaError, with the acknowledged version intact, where the rows do not fit the
         schema, a key repeats, the disk is full, the lock is held too long, or the fence is closed.
         """
-        folder = self.path(record.table)
+        folder = self.folder(record.table)
         with (
             disk_full_explained(self.root),
             failing_disk_explained(self.root),
+            failing_store_explained(folder),
             exclusive_lock(self.lock(record.table), self._lock_timeout),
         ):
+            self.place.confirm(record.table)
             known = self.commits.by_idempotency_key(record.table, provenance.idempotency_key)
             if known is not None and self._is_intact(known):
                 return _ref(known)
@@ -154,7 +186,8 @@ class LanceTables:
     def _damage_named(self, ref: TableRef) -> Iterator[None]:
         """Lance's errors about files that it cannot read leave the block as SultanaError; it has no class for them."""
         try:
-            yield
+            with failing_store_explained(self.folder(ref.table)):
+                yield
         except (OSError, pa.ArrowInvalid) as error:
             if isinstance(error, OSError) or "External error" in str(error):
                 raise self._unreadable(ref.table, ref.version, str(error)) from error
@@ -170,10 +203,11 @@ class LanceTables:
 
         Raises SultanaError where the version is gone, unreadable, or has another content than `ref` says.
         """
-        folder = self.path(ref.table)
+        folder = self.folder(ref.table)
         try:
-            dataset = lance_folder.open_version(folder, ref.version)
-            stored = lance_folder.properties(dataset).get(lance_folder.DIGEST)
+            with failing_store_explained(folder):
+                dataset = lance_folder.open_version(folder, ref.version)
+                stored = lance_folder.properties(dataset).get(lance_folder.DIGEST)
         except (ValueError, OSError, RuntimeError) as error:
             raise self._unreadable(ref.table, ref.version, str(error)) from error
         if stored != ref.digest:
@@ -184,7 +218,7 @@ class LanceTables:
     def head(self, table: str) -> TableRef | None:
         """The version of `table` acknowledged last; None where there is none or its folder was removed."""
         commit = self.commits.head(check_name(table, "Table"))
-        return _ref(commit) if commit and lance_folder.versions_on_disk(self.path(table)) else None
+        return _ref(commit) if commit and lance_folder.versions_on_disk(self.folder(table)) else None
 
     def versions(self, table: str) -> list[TableRef]:
         """All acknowledged versions of `table`, the oldest first."""
@@ -220,8 +254,8 @@ class LanceTables:
                 code="table-version-reclaimed",
             )
         return SultanaError(
-            f"Version {version} of the table {table} in {self.root} cannot be read: {reason}",
-            f"Restore {self.path(table)} from a backup, or move it away and materialize its asset again",
+            f"Version {version} of the table {table} in {self.where} cannot be read: {reason}",
+            f"Restore {self.folder(table).uri} from a backup, or move it away and materialize its asset again",
             code="table-version-unreadable",
         )
 
@@ -232,7 +266,7 @@ class LanceTables:
 
     def _holds(self, commit: Commit) -> bool:
         """Whether the version of a commit can be read and is the one that was acknowledged."""
-        stored = lance_folder.readable_properties(self.path(commit.table), commit.version)
+        stored = lance_folder.readable_properties(self.folder(commit.table), commit.version)
         return stored is not None and stored.get(lance_folder.DIGEST) == commit.digest
 
     def _pointer(self, table: str, on_disk: Sequence[int]) -> Commit | None:
@@ -249,7 +283,7 @@ class LanceTables:
         return None
 
     def _heal(
-        self, folder: Path, on_disk: Sequence[int], pointer: Commit | None, provenance: Provenance
+        self, folder: TableFolder, on_disk: Sequence[int], pointer: Commit | None, provenance: Provenance
     ) -> tuple[int, str] | None:
         """Drop unreadable versions above the pointer; the version and digest to adopt, if any."""
         adopted = None
@@ -257,11 +291,15 @@ class LanceTables:
             stored = lance_folder.readable_properties(folder, version)
             if pointer is not None and version <= pointer.version:
                 if stored is None:
-                    raise self._unreadable(folder.stem, version, "the file is damaged")
+                    raise self._unreadable(folder.table, version, "the file is damaged")
                 break
             if stored is None:
                 lance_folder.remove_version(folder, version)
-            elif adopted is None and self._is_same_work(stored, pointer, provenance):
+            elif (
+                adopted is None
+                and self._is_same_work(stored, pointer, provenance)
+                and lance_folder.is_direct(folder, version)
+            ):
                 adopted = (version, stored[lance_folder.DIGEST])
         return adopted
 
@@ -282,13 +320,11 @@ class LanceTables:
         pointer: Commit | None,
     ) -> tuple[int, str]:
         """Write the rows and commit them to Lance; the new version and its digest."""
-        import lance
-
-        folder = self.path(record.table)
+        folder = self.folder(record.table)
         schema = lance_folder.declare_key(record.schema, record.key)
         base = self._base(record, pointer, metadata) if mode != "overwrite" and pointer else None
         batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
-        with lance_folder.new_files_removed_on_error(folder):
+        with lance_folder.new_files_removed_on_error(folder, lance_folder.DATA, lance_folder.DELETIONS):
             if base is not None and mode == "upsert":
                 staged = stage_upsert(base, record.table, record.key, schema, batches)
             else:
@@ -308,24 +344,23 @@ class LanceTables:
                     provenance.data_version(digest)
                 )
             self._fence()
-        committed = within_time(
-            f"committing {record.table}", lance.LanceDataset.commit, str(folder), staged.transaction
-        )
+        upon = base.version if base is not None else None
+        committed = lance_folder.commit(folder, staged.transaction, f"committing {record.table}", upon)
         return committed.version, digest
 
     def _base(self, record: Record, pointer: Commit, metadata: Mapping[str, str] | None) -> "LanceDataset":
         """The acknowledged version, brought back to the top where others lie above it."""
-        folder = self.path(record.table)
+        folder = self.folder(record.table)
         if not self.schema(_ref(pointer)).equals(record.schema, check_metadata=False):
             raise SultanaError(
-                f"The table {record.table} in {self.root} has other columns than this release declares",
-                f"Move {folder} away and materialize its asset again",
+                f"The table {record.table} in {self.where} has other columns than this release declares",
+                f"Move {folder.uri} away and materialize its asset again",
                 code="columns-differ",
             )
-        dataset = lance_folder.open_version(folder, lance_folder.restore_version(folder, pointer.version))
+        dataset = lance_folder.restore_version(folder, pointer.version)
         stored = dataset.schema.metadata or {}
         if any(stored.get(name.encode()) != value.encode() for name, value in (metadata or {}).items()):
-            within_time(f"naming {record.table}", dataset.update_schema_metadata, dict(metadata or {}))
+            lance_folder.name_content(folder, dataset, metadata or {})
         return dataset
 
     def _acknowledge(
@@ -336,14 +371,15 @@ class LanceTables:
         provenance: Provenance,
         pointer: Commit | None,
     ) -> TableRef:
-        folder = self.path(record.table)
+        folder = self.folder(record.table)
         stem = lance_folder.tag_stem(provenance.asset_key, digest)
         tag = lance_folder.tag_version(folder, dataset, stem)
-        try:
-            within_time(f"syncing {record.table}", sync_filesystem, folder)
-        except OSError:
-            self._drop_unsynced(folder, pointer.version if pointer else 0)
-            raise
+        if folder.path is not None:
+            try:
+                within_time(f"syncing {record.table}", sync_filesystem, folder.path)
+            except OSError:
+                self._drop_unsynced(folder, pointer.version if pointer else 0)
+                raise
         known = {one.path: one for one in self.commits.files(pointer)} if pointer else {}
         files = within_time(f"hashing {record.table}", files_of, dataset, folder, known)
         self._fence()
@@ -361,10 +397,11 @@ class LanceTables:
             tag,
             files,
         )
+        self.place.note(commit)
         return _ref(commit)
 
     @staticmethod
-    def _drop_unsynced(folder: Path, pointed: int) -> None:
+    def _drop_unsynced(folder: TableFolder, pointed: int) -> None:
         """After a failed sync, versions above the pointer are none to adopt: the system counts their pages as
         written, whether the disk has them or not, and a second sync would say nothing."""
         with contextlib.suppress(OSError):  # the disk is failing: what could not be synced is what is told

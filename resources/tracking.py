@@ -30,8 +30,17 @@ from resources.files import (
     sync_filesystem,
 )
 from resources.findings import Finding
-from resources.mlflow_store import connect, create_database, create_tables, mlflow_explained, sqlite_path
+from resources.mlflow_store import (
+    artifacts_explained,
+    connect,
+    create_database,
+    create_tables,
+    mlflow_explained,
+    sqlite_path,
+)
 from resources.model_flavor import MODEL_META, base_folder
+from resources.object_folder import ObjectFolder
+from resources.object_store import SCHEME, check_object_uri
 from resources.publishing import (
     IDEMPOTENCY_TAG,
     MANIFEST_TAG,
@@ -59,6 +68,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+ARTIFACTS_URI = "SULTANA_ARTIFACTS_URI"
+"""The environment variable with the place of the artifacts of a whole deployment."""
+
 CANDIDATE = "candidate"
 """The alias of the newest version."""
 CHAMPION = "champion"
@@ -80,8 +92,9 @@ def check_alias(alias: str) -> str:
 class Tracking:
     """MLflow runs, models and the registry, at `tracking_uri` or in a SQLite database in `folder`.
 
-    With a database, whichever it is, artifacts lie in `folder/artifacts`; a server keeps its own. Nothing is
-    imported or created before the first use. `fence` is called before anything is written and raises where this
+    With a database, whichever it is, artifacts lie in `folder/artifacts`, or in an object store: as `artifacts_uri`
+    (`s3://BUCKET/PREFIX`) says when the experiment is made. A server keeps its own. Nothing is imported or created
+    before the first use. `fence` is called before anything is written and raises where this
     process may not write (any more). Raises SultanaError where the address cannot be used.
     """
 
@@ -91,6 +104,7 @@ class Tracking:
         folder: Path,
         experiment: str = "sultana",
         fence: Callable[[], None] | None = None,
+        artifacts_uri: str = "",
     ) -> None:
         self.folder = Path(folder).resolve()
         self.uri = check_address(
@@ -99,6 +113,13 @@ class Tracking:
         self.experiment = check_name(experiment, "Experiment")
         self.database = sqlite_path(self.uri)
         self._artifacts = self.folder / "artifacts" if scheme(self.uri) in DATABASES else None
+        self.objects = check_object_uri(artifacts_uri, ARTIFACTS_URI) if artifacts_uri else ""
+        if self.objects and self._artifacts is None:
+            raise SultanaError(
+                f"MLflow is a server, which keeps artifacts where it was told to, and {ARTIFACTS_URI} names a place",
+                f"Unset {ARTIFACTS_URI}, and start that server with --default-artifact-root",
+                code="settings-conflict",
+            )
         self._fence = fence or (lambda: None)
         self._ready = False
 
@@ -112,10 +133,30 @@ class Tracking:
                 create_database(self.database, self.folder / "artifacts")
             elif self._artifacts is not None:
                 create_tables(self.uri, self._artifacts)
-            self._ready = True
         client = connect(self.uri)
-        with mlflow_explained(self.uri, self.folder):
+        if not self._ready:
+            with mlflow_explained(self.uri, self.folder):
+                self._settle(client)
+            self._ready = True
+        with mlflow_explained(self.uri, self.folder), artifacts_explained(self.objects):
             yield client
+
+    def _settle(self, client: "MlflowClient") -> None:
+        """Where the artifacts lie: as the experiment says, if there is one. Raises SultanaError against a setting."""
+        found = client.get_experiment_by_name(self.experiment) if self._artifacts is not None else None
+        if found is not None:
+            place = str(found.artifact_location)
+            if self.objects and place != f"{self.objects}/{self.experiment}":
+                raise SultanaError(
+                    f"The experiment {self.experiment} keeps its artifacts in {place}, and {ARTIFACTS_URI} (or "
+                    f"resources.registry.config.artifacts_uri) says {self.objects}",
+                    "Unset it, or name another experiment: artifacts are not moved",
+                    code="artifacts-elsewhere",
+                )
+            if place.startswith(SCHEME):
+                self.objects = place.rpartition("/")[0]
+        if self.objects:
+            self._artifacts = None
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator["MlflowClient"]:
@@ -172,7 +213,7 @@ class Tracking:
                     code="idempotency-key-reused",
                 )
             if version is None or not self._is_verified(name, int(version.version)):
-                experiment = experiment_id(client, self.experiment, self._artifacts)
+                experiment = experiment_id(client, self.experiment, self.objects or self._artifacts)
                 run = find_or_create_run(client, experiment, key, run_name or name, tags)
                 log_training(client, run, parameters, step_metrics, inputs, artifacts)
                 model = upload_model(client, run, key, name, files, manifest, self._artifacts is not None)
@@ -271,6 +312,8 @@ class Tracking:
                     run_id=run_id, artifact_path=path, dst_path=folder
                 )
             except (MlflowException, OSError):  # MLflow has no one error for a file that is not there
+                if self.objects:
+                    ObjectFolder(self.objects).probe()
                 return None
             return Path(stored).read_bytes()
 

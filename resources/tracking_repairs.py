@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from resources.errors import SultanaError
 from resources.files import sync_path
 from resources.findings import Repair
+from resources.object_folder import ObjectFolder
+from resources.object_store import SCHEME
 from resources.sqlite_files import beside
 
 if TYPE_CHECKING:
@@ -88,6 +90,10 @@ def _remove_models(tracking: "Tracking", models: Sequence[str]) -> None:
                 code="written-meanwhile",
             )
         with tracking.client() as client:
+            place = str(client.get_logged_model(model).artifact_location)
             client.delete_logged_model(model)
+        if place.startswith(SCHEME):
+            stored = ObjectFolder(place)
+            stored.remove([one.path for one in stored.files()])
         for folder in tracking.folder.glob(f"artifacts/*/models/{model}"):
             shutil.rmtree(folder)

@@ -59,7 +59,7 @@ def test_every_package_that_is_needed_is_pinned_at_the_installed_version() -> No
     extras = project["project"]["optional-dependencies"]
     # qlora's package runs on CUDA devices only; setuptools and the like build what comes as source.
     asked = [*project["project"]["dependencies"], *extras["dev"], *extras["benchmarks"], *extras["serving"]]
-    asked += [*extras["standards"], *extras["ray"], *project["build-system"]["requires"]]
+    asked += [*extras["s3"], *extras["standards"], *extras["ray"], *project["build-system"]["requires"]]
     of_ray = versions("resources/ray_packages.txt")
     pinned = {**of_ray, **versions("resources/cuda_packages.txt"), **versions("constraints.txt")}
     open_ones = [Requirement(one) for one in asked]

@@ -184,7 +184,7 @@ def _inputs(stage: Stage, sources: Mapping[str, Materialized]) -> list[InputTabl
     return [
         InputTable(
             name,
-            str(stage.tables.path(ref.table)),
+            stage.tables.folder(ref.table).uri,
             ref.version,
             ref.digest,
             ref.rows,

@@ -17,7 +17,6 @@ from resources.files import exclusive_lock
 from resources.findings import Finding as StoreFinding
 from resources.findings import Repair
 from resources.table_checks import LOG_BEHIND, LOG_DAMAGED, check_leftovers
-from resources.tables import LanceTables
 
 LOG_UNUSABLE = {"commit-log-unusable", "commit-log-changed"}
 LONGEST_WAIT = 10.0
@@ -108,7 +107,7 @@ def check_tables(examined: Examined) -> Iterator[Finding]:
     """Every acknowledged table version is there, tagged and readable, its files as they were written."""
     named = versions_named(examined.folder)
     try:
-        tables = LanceTables(Storage(folder=str(examined.folder)).path("lance"), lock_timeout=LONGEST_WAIT)
+        tables = Storage(folder=str(examined.folder)).tables(lock_timeout=LONGEST_WAIT)
         found = tables.check(named)
         if not {LOG_DAMAGED, LOG_BEHIND} & {one.code for one in found}:
             found += check_leftovers(tables, can_drop=named is not None)

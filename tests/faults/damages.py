@@ -13,6 +13,7 @@ import pytest
 
 from assets.records import Record
 from resources import lance_folder
+from resources.table_folder import LocalFolder
 from resources.table_refs import Provenance
 from resources.tables import LanceTables
 from tests.faults.damaged_stores import (
@@ -86,13 +87,13 @@ def phantom(data: Path) -> None:
 def torn_first_version(data: Path) -> None:
     phantom(data)
     (folder_of(data, "ghost") / "_versions").mkdir()
-    lance_folder.manifest(folder_of(data, "ghost"), 1).write_bytes(b"")
+    (folder_of(data, "ghost") / lance_folder.manifest(1)).write_bytes(b"")
 
 
 def unreadable_head(data: Path) -> None:
     interrupted(data)
-    newest = lance_folder.versions_on_disk(folder_of(data))[0]
-    path = lance_folder.manifest(folder_of(data), newest)
+    newest = lance_folder.versions_on_disk(LocalFolder(folder_of(data)))[0]
+    path = folder_of(data) / lance_folder.manifest(newest)
     path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -163,7 +164,7 @@ def missing_file(data: Path) -> None:
 
 
 def zeroed_manifest(data: Path) -> None:
-    path = lance_folder.manifest(folder_of(data, "words"), 1)
+    path = folder_of(data, "words") / lance_folder.manifest(1)
     path.write_bytes(bytes(path.stat().st_size))
 
 

@@ -85,6 +85,6 @@ def do_damage(place: pipeline.Place, damage: str) -> None:
 
         dataset = lance.dataset(str(tables.path("instructions")), version=head.version)
         dataset.delete("instruction_id is not null")
-        versions = lance_folder.versions_on_disk(tables.path("instructions"))
-        newest, first = (lance_folder.manifest(tables.path("instructions"), one) for one in versions[:2])
+        versions = lance_folder.versions_on_disk(tables.folder("instructions"))
+        newest, first = (tables.path("instructions") / lance_folder.manifest(one) for one in versions[:2])
         newest.replace(first)

@@ -55,7 +55,7 @@ def write_and_damage(root: Path, seed: int, damage: str) -> None:
     head = tables.head("plain")
     assert head is not None
     if damage == "an older head":
-        lance_folder.manifest(tables.path("plain"), head.version).unlink()
+        (tables.path("plain") / lance_folder.manifest(head.version)).unlink()
     elif damage == "no commit log row":
         with tables.commits.connection(write=True) as connection:
             connection.execute("DELETE FROM files WHERE sequence = (SELECT max(sequence) FROM commits)")

@@ -62,8 +62,8 @@ def test_the_acknowledged_version_carries_its_indices_and_is_looked_up_by_them(t
         plain = put(LanceTables(tables.root.parent / "plain"), 0, 20)
     assert ref.digest == plain.digest and ref.version == plain.version + 1
     dataset = tables.open(ref)
-    assert dataset.version == lance_folder.versions_on_disk(tables.path("texts"))[0]
-    assert lance_folder.tags(tables.path("texts")) == {ref.tag: ref.version}
+    assert dataset.version == lance_folder.versions_on_disk(tables.folder("texts"))[0]
+    assert lance_folder.tags(tables.folder("texts")) == {ref.tag: ref.version}
     plan = dataset.scanner(filter="id = 'i3' OR parent = 'p1'").explain_plan(True)
     assert "ScalarIndexQuery" in plan and "@id" in plan and "@parent" in plan
     assert found(tables, ref, "id = 'i3' OR parent = 'p1'") == {"i3", *(f"i{k}" for k in range(1, 20, 4))}
@@ -124,7 +124,7 @@ def test_a_kill_before_the_version_is_acknowledged_makes_no_index_twice(
         patch.setattr("resources.tables.sync_filesystem", killed)
         with pytest.raises(KeyboardInterrupt):
             put(tables, 0, 20)
-    version = lance_folder.versions_on_disk(tables.path("texts"))[0]
+    version = lance_folder.versions_on_disk(tables.folder("texts"))[0]
     ref = put(tables, 0, 20)
     assert ref.version == version and covered(tables, ref)["id"] == 20 and tables.check() == []
 

@@ -84,14 +84,14 @@ def test_a_killed_write_is_adopted_or_absent(tables: LanceTables, place: str, mo
         [sys.executable, "-c", KILLED, str(tables.root), place, mode], cwd=ROOT, check=False
     )
     assert killed.returncode == -9
-    on_disk = lance_folder.versions_on_disk(tables.path("numbers"))
+    on_disk = lance_folder.versions_on_disk(tables.folder("numbers"))
     assert on_disk == ([1] if place == "before the commit" else [2, 1])
     if place != "after the pointer":
         assert tables.head("numbers") == first
     assert ids_of(tables, first) == ["a"]
     again = put(tables, "2", mode, "b")
     assert again.version == 2 and again.rows == (1 if mode == "overwrite" else 2)
-    assert len(lance_folder.versions_on_disk(tables.path("numbers"))) == 2
+    assert len(lance_folder.versions_on_disk(tables.folder("numbers"))) == 2
     assert ids_of(tables, again) == (["b"] if mode == "overwrite" else ["a", "b"])
     assert len(tables.versions("numbers")) == 2 and tables.check() == []
 
@@ -137,7 +137,7 @@ def test_after_a_failed_sync_the_same_write_begins_anew(
         with pytest.raises(SultanaError, match="disk that holds .* failed") as raised:
             put(tables, "2", "append", "b")
     assert raised.value.code == "machine-fault"
-    assert lance_folder.versions_on_disk(tables.path("numbers")) == [1] and tables.head("numbers") == first
+    assert lance_folder.versions_on_disk(tables.folder("numbers")) == [1] and tables.head("numbers") == first
     assert ids_of(tables, put(tables, "2", "append", "b")) == ["a", "b"] and tables.check() == []
 
 
@@ -148,7 +148,7 @@ def test_a_missing_acknowledged_version_is_never_written_over(tables: LanceTable
     manifest(tables, 2).unlink()
     with pytest.raises(SultanaError, match="Version 2 of the table numbers .* manifest is missing"):
         put(tables, "3", mode, "c")
-    assert lance_folder.versions_on_disk(tables.path("numbers")) == [1]
+    assert lance_folder.versions_on_disk(tables.folder("numbers")) == [1]
 
 
 @pytest.mark.parametrize("damage", ["empty", "zeros", "half"])
