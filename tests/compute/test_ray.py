@@ -47,7 +47,7 @@ def test_a_worker_and_a_node_killed_in_the_middle_of_a_stage_change_nothing(
     faults: dict[str, dict[str, Any]], stage: str
 ) -> None:
     found = faults[stage]
-    assert found["killed"] == 2 and found["workers_lost"] >= 1, found
+    assert found["killed"] == 2 and found["workers_lost"] >= 2, found
     assert found["equal"] or (stage == "embedding" and found["difference"] < 1e-5), found
 
 
