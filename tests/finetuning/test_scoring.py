@@ -7,6 +7,7 @@ import torch
 
 from assets.evaluation.harness import exact_match, extracted_answer, generate, is_correct, normalised_answer
 from assets.evaluation.loaded import held
+from assets.evaluation.losses import response_losses
 from assets.finetuning.encoding import ChatEncoder, Encoded
 from assets.finetuning.scoring import (
     Example,
@@ -88,6 +89,17 @@ def test_two_calls_give_the_same_number_and_change_nothing(
     assert np.allclose(backwards.per_example[::-1], one.per_example, rtol=1e-4)
     with pytest.raises(ValueError, match="no example"):
         response_loss(model, [])
+
+
+def test_losses_in_parts_are_the_same_numbers(pair: tuple[Any, Any], examples: list[Example]) -> None:
+    done: list[int] = []
+    expected = response_loss(pair[0], examples, batch_tokens=100)
+    found = response_losses(held(*pair), examples, batch_tokens=100, on_examples=done.append)
+    assert np.array_equal(found.per_example, expected.per_example)
+    assert (found.mean, found.per_task, found.tokens) == (expected.mean, expected.per_task, expected.tokens)
+    assert len(done) > 1 and sum(done) == len(examples)
+    with pytest.raises(ValueError, match="no example"):
+        response_losses(held(*pair), [])
 
 
 def test_log_probabilities_and_states_are_those_of_transformers(
