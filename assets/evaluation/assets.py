@@ -29,7 +29,7 @@ from resources.text import id_filter
 if TYPE_CHECKING:
     from assets.evaluation.loaded import LoadedModel
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 @dataclass(frozen=True)
