@@ -34,7 +34,12 @@ OPS: dict[str, Any] = {
     "interpolated_instructions": {"config": {"count": 200}},
     "diversity_clusters": {"config": {"clusters": 8}},
     "baseline_evaluation": {
-        "config": {"loss_examples": 12, "accuracy_examples": 6, "maximum_new_tokens": 8, "maximum_length": 256}
+        "config": {
+            "loss_examples": 12,
+            "accuracy_examples": 6,
+            "maximum_new_tokens": 8,
+            "maximum_length": 256,
+        }
     },
 }
 CURRICULUM = {

@@ -9,7 +9,7 @@ and are the same bit by bit, and so is what is selected by them.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -74,10 +74,12 @@ class _Scoring:
     def __call__(self) -> Callable[..., NDArray[np.float32]]:
         static = self.static
 
-        def score(start: int, function: AcquisitionFunction, *state: Any) -> NDArray[np.float32]:
+        def score(
+            start: int, function: AcquisitionFunction, stage: Tensor, earlier: EarlierSelections
+        ) -> NDArray[np.float32]:
             stop = min(start + PART, len(static))
             with one_thread():
-                blocks = RowScorer(function, static).blocks(*state, start, stop)
+                blocks = RowScorer(function, static).blocks(stage, earlier, start, stop)
                 return np.concatenate([scores.numpy() for _, scores in blocks])
 
         return score
