@@ -1,8 +1,9 @@
 """The tables of the experiment on selection: for each pool, device and reward, every arm against random.
 
-Runs on a CUDA device are compared among themselves: numbers differ from the CPU's. Gains are random's loss less the arm's, and the arm's accuracy less random's: above zero the arm is better. They
-are paired by seed, with a 95 % interval. Φ is what one full-data training would cost: three epochs over the
-pool's tokens at the CPU-seconds a token that the final trainings of random took; it is not told of CUDA devices.
+Runs on a CUDA device are compared among themselves: their numbers differ from the CPU's. Gains are random's loss
+less the arm's, and the arm's accuracy less random's: above zero the arm is better. They are paired by seed, with
+a 95 % interval. Φ is what one full-data training would cost: three epochs over the pool's tokens at the
+CPU-seconds a token that the final trainings of random took; of CUDA devices no cost is told.
 """
 
 from collections.abc import Sequence

@@ -200,6 +200,14 @@ def test_runs_on_another_device_are_compared_among_themselves() -> None:
     assert "### Pool planted on cuda: gain" in tables([here, there])
 
 
+def test_the_tables_on_record_are_those_of_the_lines_on_record() -> None:
+    folder = Path(__file__).parent / "measured"
+    lines = [one for name in ("raise", "raise_cuda") for one in Results(folder / f"{name}.jsonl").lines()]
+    assert {one["settings"]["candidates"] for one in lines} == {Settings().candidates}
+    found = summary(lines, raise_command.POOLS, list(rewards.REWARDS))
+    assert tables(found) + "\n" == (folder / "raise.md").read_text(encoding="utf-8")
+
+
 def test_rows_count_as_relevant_by_task_in_the_planted_pool_only() -> None:
     rows = {
         "a": {"source": "flan_cot_33k", "task": "aqua_train"},
