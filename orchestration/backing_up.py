@@ -30,6 +30,7 @@ from resources.backup_files import (
 )
 from resources.commits import CommitLog
 from resources.data_format import RESTORING, check_data_folder
+from resources.databases import INSTANCE, LOG, REGISTRY, present
 from resources.definitions import ModelRegistry, Storage, data_folder
 from resources.errors import SultanaError
 from resources.files import MANIFEST, disk_full_explained, exclusive_lock, sha256_file, sync_filesystem
@@ -43,16 +44,6 @@ if TYPE_CHECKING:
     from resources.tracking import Tracking
 
 LONGEST_WAIT = 600.0
-LOG = "lance/commits.sqlite"
-REGISTRY = "mlflow/mlflow.db"
-# A run's state is told to its own database first, then to the index, then to the list of runs: so they are copied
-# the other way round.
-INSTANCE = (
-    "dagster/history/runs.db",
-    "dagster/history/runs/index.db",
-    "dagster/history/runs/*.db",
-    "dagster/schedules/*.db",
-)
 LEFT_OUT_OF_DAGSTER = ("dagster/history", "dagster/schedules")
 """What is left of the time before Dagster's storage was moved to PostgreSQL."""
 
@@ -155,9 +146,8 @@ def _copy_all(root: Path, made: Copying, tracking: "Tracking") -> list[str]:
                 "Dagster's runs and events, which are in PostgreSQL: save them with pg_dump before each backup"
             )
         else:
-            for pattern in INSTANCE:
-                for database in sorted(root.glob(pattern)):
-                    _copy_database(root, made, database)
+            for database in present(root, INSTANCE):
+                _copy_database(root, made, database)
         if tracking.database == registry:
             if registry.exists():
                 _copy_database(root, made, registry)
@@ -181,8 +171,6 @@ def _in_postgres(root: Path) -> bool:
 
 def _copy_database(root: Path, made: Copying, database: Path) -> None:
     path = database.relative_to(root).as_posix()
-    if path in made.files:
-        return
     copy_database(database, made.place(path))
     made.made(path)
 

@@ -11,6 +11,7 @@ from orchestration.diagnosis.finding import Examined, Finding
 from orchestration.diagnosis.stores import instance_of
 from orchestration.doctor import Check, look, told
 from resources.commits import CommitLog
+from resources.databases import LOG
 from resources.definitions import data_folder
 from resources.errors import SultanaError
 from resources.files import exclusive_lock
@@ -77,7 +78,7 @@ def _mend(examined: Examined, finding: Finding) -> str:
     try:
         if repair.quiet and (running := _running(examined)):
             return f"Run {running[0]} is in progress; wait until it has ended, and give the command again"
-        log = CommitLog(examined.folder / "lance" / "commits.sqlite")
+        log = CommitLog(examined.folder / LOG)
         record_repair(log, finding.code, finding.problem, repair.told, examined.run_id or BY_COMMAND)
         repair.mend()
     except (SultanaError, OSError) as error:

@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 from rich.console import Console
 
-from orchestration.backing_up import INSTANCE, LOG, REGISTRY
 from orchestration.dead_runs import UNFINISHED
 from orchestration.diagnosis.finding import mebibytes
 from orchestration.instance import open_instance
@@ -26,6 +25,7 @@ from resources.backup_files import (
     read_manifest,
 )
 from resources.data_format import RESTORING
+from resources.databases import LOG, REGISTRY, RUNS
 from resources.definitions import data_folder
 from resources.errors import SultanaError
 from resources.files import disk_full_explained, exclusive_lock, sync_filesystem, sync_path, write_atomically
@@ -73,7 +73,7 @@ def restore(place: Path) -> dict[str, Any]:
         "files": len(files),
         "bytes": sum(size for size, _ in files.values()),
         "moved_places": moved,
-        "ended_runs": _end_runs(root) if INSTANCE[0] in files else [],
+        "ended_runs": _end_runs(root) if RUNS in files else [],
         "not_in_it": manifest["not_in_it"],
     }
 

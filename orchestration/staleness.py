@@ -10,25 +10,64 @@ from typing import Any
 
 import dagster as dg
 
-from assets.materialized import Materialized, materializations
+from assets.materialized import Materialized, materializations, newest_of_partitions
 from assets.partitions import materialized_partitions
 
 
-def why_stale(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, made: Materialized) -> str:
-    """What has changed since a materialization: its code, or something it read; empty where nothing has."""
+class Newest:
+    """The newest materialization of whatever is asked for, each looked up once: for questions about one moment."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+        self._versions: dict[tuple[str, str | None], str | None] = {}
+        self._partitions: dict[str, list[str]] = {}
+
+    def partitions(self, asset: str) -> list[str]:
+        """The partitions of an asset that were made and not deleted, sorted by their text."""
+        if asset not in self._partitions:
+            self._partitions[asset] = materialized_partitions(self._instance, asset)
+        return self._partitions[asset]
+
+    def of(self, asset: str, *, partitioned: bool) -> list[Materialized]:
+        """The newest materialization of an asset, or of each of its partitions, in as many queries as for one."""
+        found = (
+            newest_of_partitions(self._instance, asset, self.partitions(asset))
+            if partitioned
+            else materializations(self._instance, asset)
+        )
+        self._versions |= {(asset, made.partition): made.data_version for made in found}
+        return found
+
+    def data_version(self, asset: str, partition: str | None) -> str | None:
+        """That of the newest materialization; None where there is none."""
+        if (asset, partition) not in self._versions:
+            found = materializations(self._instance, asset, partition)
+            self._versions[asset, partition] = found[0].data_version if found else None
+        return self._versions[asset, partition]
+
+
+def why_stale(
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition,
+    made: Materialized,
+    newest: Newest | None = None,
+) -> str:
+    """What has changed since a materialization: its code, or something it read; empty where nothing has.
+
+    `newest` is for those who ask about several.
+    """
+    newest = newest or Newest(instance)
     code_version = repository.asset_graph.get(dg.AssetKey(made.asset)).code_version
     if code_version is not None and made.record["code_version"] != code_version:
         return f"code version {made.record['code_version']} → {code_version}"
     for pointer in made.record["upstream"].values():
-        newest = materializations(instance, pointer["asset"], pointer["partition"])
-        if newest and newest[0].data_version != pointer["data_version"]:
+        version = newest.data_version(pointer["asset"], pointer["partition"])
+        if version is not None and version != pointer["data_version"]:
             return f"{pointer['asset']} has changed"
-    return _other_partitions(instance, repository, made)
+    return _other_partitions(repository, made, newest)
 
 
-def _other_partitions(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, made: Materialized
-) -> str:
+def _other_partitions(repository: dg.RepositoryDefinition, made: Materialized, newest: Newest) -> str:
     """A partition that came, or went, after an asset over all partitions was made; empty where there is none."""
     graph = repository.asset_graph
     if made.partition is not None:
@@ -41,7 +80,7 @@ def _other_partitions(
                 for pointer in made.record["upstream"].values()
                 if pointer["asset"] == name
             }
-            there = set(materialized_partitions(instance, name))
+            there = set(newest.partitions(name))
             for partition in sorted(there - read):
                 return f"{name} {partition} is new"
             for partition in sorted(read - there):

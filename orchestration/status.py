@@ -4,15 +4,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from assets.materialized import Materialized, materializations
-from assets.partitions import materialized_partitions
+from assets.materialized import Materialized
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
-from orchestration.staleness import why_stale
+from orchestration.staleness import Newest, why_stale
 from resources.definitions import data_folder
 
 
@@ -33,21 +31,17 @@ def read_status() -> dict[str, Any]:
     graph = repository.asset_graph
     states: list[dict[str, Any]] = []
     with open_instance(data_folder()) as instance:
+        newest = Newest(instance)
         for key in (key for level in graph.toposorted_asset_keys_by_level for key in sorted(level)):
-            node = graph.get(key)
             name = key.to_user_string()
-            partitions = materialized_partitions(instance, name) if node.is_partitioned else [None]
-            found = [made for one in partitions for made in materializations(instance, name, one)]
-            states += [_state(instance, repository, made) for made in found] or [
+            found = newest.of(name, partitioned=graph.get(key).is_partitioned)
+            states += [_state(made, why_stale(instance, repository, made, newest)) for made in found] or [
                 {"asset": name, "partition": None, "state": "not materialized"}
             ]
     return {"data_folder": str(data_folder()), "assets": states}
 
 
-def _state(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, made: Materialized
-) -> dict[str, Any]:
-    stale = why_stale(instance, repository, made)
+def _state(made: Materialized, stale: str) -> dict[str, Any]:
     rows = made.metadata.get("dagster/row_count")
     return {
         "asset": made.asset,

@@ -8,6 +8,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+from resources.databases import LOG
 from resources.errors import SultanaError
 
 FORMAT = 1
@@ -43,7 +44,7 @@ def check_format(connection: sqlite3.Connection, folder: Path) -> None:
 def check_data_folder(folder: Path) -> None:
     """Raises SultanaError where a data folder has another form, or where its restoration did not end."""
     refuse_half_restored(folder)
-    log = folder / "lance" / "commits.sqlite"
+    log = folder / LOG
     if not log.exists():
         return
     with (

@@ -115,6 +115,10 @@ class SentenceEmbedder:
             return "bfloat16" if self.device == "cuda" or _has_amx() else "float32"
         return self._dtype
 
+    def check(self) -> None:
+        """Finds the files and hashes them. Raises SultanaError where some are missing, or not those that are pinned."""
+        self._files()
+
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of all that decides a vector: files, pooling, dtype, maximum length."""
         if self._fingerprint is None:

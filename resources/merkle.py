@@ -13,7 +13,7 @@ The topmost node of an empty set is 32 zeros. The bytes in front keep leaves, no
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,23 +117,29 @@ class Leaves:
 
     def root(self) -> str:
         """The root of the tree over them: 64 hexadecimal digits."""
-        pairs = self._pairs[: self._count]
-        order = _order(pairs)
-        lowest = [
-            _nodes(pairs[order[start : start + _AT_ONCE]], b"\x00")
-            for start in range(0, len(order), _AT_ONCE)
-        ]
-        return _root(len(pairs), _levels(np.concatenate(lowest)) if lowest else [])
+        return _root_over(self._pairs[: self._count])
 
 
-def merkle_root(keys: Sequence[pa.FixedSizeBinaryArray], values: Sequence[pa.FixedSizeBinaryArray]) -> str:
+def merkle_root(keys: Iterable[pa.FixedSizeBinaryArray], values: Sequence[pa.FixedSizeBinaryArray]) -> str:
     """The root of the tree over the leaves of all chunks, which need not be cut alike: 64 hexadecimal digits."""
-    leaves = Leaves(sum(len(chunk) for chunk in keys))
-    leaves.add(
-        pa.chunked_array(keys, HASH_FIELD.type).combine_chunks(),
-        pa.chunked_array(values, HASH_FIELD.type).combine_chunks(),
-    )
-    return leaves.root()
+    pairs = np.empty((sum(len(chunk) for chunk in values), 2 * _WIDTH), np.uint8)
+    for column, chunks in ((pairs[:, :_WIDTH], keys), (pairs[:, _WIDTH:], values)):
+        end = 0
+        for chunk in chunks:
+            start, end = end, end + len(chunk)
+            column[start:end] = _matrix(chunk)
+        if end != len(pairs):
+            raise ValueError(f"{end} hashes of keys or values do not make {len(pairs)} leaves")
+    return _root_over(pairs)
+
+
+def _root_over(pairs: Bytes) -> str:
+    """The root over leaves in any order, (n, 64), of which a part at a time is copied into order."""
+    order = _order(pairs)
+    lowest = [
+        _nodes(pairs[order[start : start + _AT_ONCE]], b"\x00") for start in range(0, len(order), _AT_ONCE)
+    ]
+    return _root(len(pairs), _levels(np.concatenate(lowest)) if lowest else [])
 
 
 def _order(pairs: Bytes) -> NDArray[np.int64]:

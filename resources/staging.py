@@ -31,7 +31,7 @@ class Staged:
 
     def root(self) -> str:
         """The Merkle root over the rows: what identifies the version's content."""
-        return merkle_root([hash_values(chunk) for chunk in self.keys.chunks], self.hashes.chunks)
+        return merkle_root((hash_values(chunk) for chunk in self.keys.chunks), self.hashes.chunks)
 
 
 def stage_stream(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resources import lance_folder
+from resources.memory import return_unused
 from resources.table_refs import Record
 from resources.time_limit import STORAGE_SECONDS, within_seconds, within_time
 
@@ -36,6 +37,9 @@ _WORDS = {
     "stem": False,
     "remove_stop_words": False,
     "with_position": False,
+    # By default Lance takes 2 GiB for each core before it writes a part.
+    "num_workers": 2,
+    "memory_limit": 256,
 }
 
 
@@ -105,6 +109,7 @@ def _build(
         # Without this step an inverted index lacks the files by which it is read.
         return dataset.merge_existing_index_segments([made]) if kind == INVERTED else made
 
+    return_unused()
     seconds = STORAGE_SECONDS + SECONDS_PER_ROW * dataset.count_rows()
     return within_seconds(seconds, f"making an index of {column}", make)
 

@@ -13,7 +13,7 @@ from assets.evaluation.paired import BenchmarkStanding, Marks, benchmark_standin
 from assets.evaluation.shown import quoted_metrics
 from assets.identity import digest
 from assets.materialization import OWNER, Stage, begin
-from assets.materialized import Materialized, materializations
+from assets.materialized import Materialized, newest_of_partitions
 from assets.partitions import materialized_partitions
 from assets.presentation import COLOURS, plot, table
 from assets.records import EVALUATION_ANSWERS, SPLITS
@@ -69,7 +69,7 @@ def leaderboard(
 ) -> dg.MaterializeResult:
     """Strategies over seeds, and question by question on each benchmark, with the base model."""
     partitions = materialized_partitions(context.instance, "evaluation")
-    found = [made for one in partitions for made in materializations(context.instance, "evaluation", one)]
+    found = newest_of_partitions(context.instance, "evaluation", partitions)
     stage = begin(
         context,
         storage,

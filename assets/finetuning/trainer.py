@@ -17,19 +17,20 @@ from typing import Any
 
 import torch
 
-from assets.finetuning.devices import process_number, sum_gradients, sum_numbers
+from assets.finetuning.accumulation import Accumulation
+from assets.finetuning.devices import process_number
 from assets.finetuning.forward import Decoder
 from assets.finetuning.frozen_states import FrozenStates
-from assets.finetuning.micro_batches import MicroBatch, in_micro_batches
+from assets.finetuning.micro_batches import in_micro_batches
 from assets.finetuning.noise import EmbeddingNoise
 from assets.finetuning.probes import check_width
 from assets.finetuning.row_gradients import Layout, RowGradients
 from assets.finetuning.schedule import learning_rate
 from assets.finetuning.scoring import Example, LossReport, response_loss
-from assets.finetuning.sharding import Sharding, clip_gradients, is_sharded, shard_layers, whole
+from assets.finetuning.sharding import Sharding, clip_gradients, shard_layers, whole
 from assets.finetuning.training_config import TrainingConfig
 from assets.finetuning.training_row import StepMetrics, TrainingRow
-from assets.finetuning.training_state import restore, tensors_of
+from assets.finetuning.training_state import moments_of, new_optimizer, restore, tensors_of
 from assets.finetuning.weights import (
     adapter_state,
     checkpoint_layers,
@@ -40,8 +41,7 @@ from assets.finetuning.weights import (
     save_model,
 )
 from assets.identity import digest
-from assets.interpolation.alignment import AlignedRow, align
-from assets.interpolation.mixing import Batch, collate
+from assets.interpolation.alignment import align
 from resources.errors import SultanaError
 
 UNNAMED = "0" * 64
@@ -104,7 +104,9 @@ class TrainingSession:
         }
         self._is_sharded = sharding == "fsdp"
         self.sharding = sharding
-        self._most_padding = most_padding
+        self._accumulation = Accumulation(
+            self.decoder, self._trained, config, self._noise, self.frozen, most_padding, self._is_sharded
+        )
         self._start = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
         self.config_digest = digest(
             {"config": asdict(config), "total_steps": total_steps, "model": fingerprint, "dtype": str(wanted)}
@@ -123,20 +125,9 @@ class TrainingSession:
                 parameter.copy_(self._start[name])
                 parameter.grad = None
         self._step = 0
-        self._optimizer = self._new_optimizer()
+        self._optimizer = new_optimizer(self._trained, self.config)
         self.model.train()  # PEFT's DoRA keeps norms of the weights from before until then
         self.model.eval()
-
-    def _new_optimizer(self) -> torch.optim.AdamW:
-        kinds = [
-            [one for one in self._trained.values() if is_sharded(one) is sharded] for sharded in (False, True)
-        ]
-        return torch.optim.AdamW(
-            [{"params": kind} for kind in kinds if kind],  # one call cannot take both
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-            fused=True,
-        )
 
     def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step, from 0: linear warm-up, then the schedule down to 0 at the end."""
@@ -199,56 +190,9 @@ class TrainingSession:
         if not rows:
             raise ValueError("A step needs at least one row")
         self._optimizer.zero_grad(set_to_none=True)  # of a step that was broken off
-        number, count = process_number()
         if self._is_sharded:
             self.check(rows)  # by all processes, also those that have no such row
-        mine = rows[number::count]
-        aligned = [align(row.parents, row.mixing, row.alignment, row.layer) for row in mine]
-        weights = [row.label_weight for row in aligned]
-        total, empty = sum_numbers([sum(weights), weights.count(0.0)], self.decoder.device)
-        if empty:
-            names = [row.row_id for row, weight in zip(mine, weights, strict=True) if not weight]
-            raise SultanaError(
-                f"Step {self._step} has rows without a token to train on: "
-                f"{', '.join(names) or 'another process has them'}",
-                "Leave them out, or choose another alignment",
-                code="rows-without-tokens",
-            )
-        loss, tokens = 0.0, 0
-        for part in self._passes(aligned):
-            batch = self._batch(aligned, mine, part)
-            for passes in self._noise.passes():
-                part_loss = self.decoder.loss(batch) / (passes * total)
-                part_loss.backward()
-                loss += part_loss.item()
-            tokens += batch.tokens
-        for _ in range(self._idle_passes(rows, number)):
-            idle = collate([align(rows[0].parents[:1], 1.0)], device=self.decoder.device)
-            for _ in self._noise.passes():
-                (self.decoder.loss(idle) * 0.0).backward()
-        sum_gradients((one for one in self._trained.values() if not is_sharded(one)), self.decoder.device)
-        loss, summed = sum_numbers([loss, tokens], self.decoder.device)
-        return loss, round(summed)
-
-    def _batch(self, aligned: Sequence[AlignedRow], rows: Sequence[TrainingRow], part: MicroBatch) -> Batch:
-        chosen = [aligned[place] for place in part.rows]
-        batch = collate(chosen, [rows[place].weight for place in part.rows], self.decoder.device, part.places)
-        if self.frozen is not None and self.frozen.serves(chosen[0]):
-            return self.frozen.put_into(batch, chosen, part.places)
-        return batch
-
-    def _passes(self, aligned: Sequence[AlignedRow]) -> Iterator[MicroBatch]:
-        size, packing = self.config.micro_batch, self.config.packing
-        return in_micro_batches(aligned, size, packing=packing, most_padding=self._most_padding)
-
-    def _idle_passes(self, rows: Sequence[TrainingRow], number: int) -> int:
-        """How many passes the share of process `number` is short of the largest, where layers are divided."""
-        if not self._is_sharded:
-            return 0
-        count = process_number()[1]
-        aligned = [align(row.parents, row.mixing, row.alignment, row.layer) for row in rows]
-        passes = [sum(1 for _ in self._passes(aligned[one::count])) for one in range(count)]
-        return max(passes) - passes[number]
+        return self._accumulation.add(rows, self._step)
 
     def _gradient_norm(self) -> float:
         limit = self.config.gradient_clip or math.inf
@@ -284,11 +228,7 @@ class TrainingSession:
     def moments(self) -> tuple[torch.Tensor, torch.Tensor]:
         """AdamW's running means of gradients and of their squares, as vectors, float32 (p,) in the order of
         `layout`; not corrected for their start at 0."""
-        state = self._optimizer.state
-        first, second = (
-            {name: state[one][key] for name, one in self._trained.items() if one in state}
-            for key in ("exp_avg", "exp_avg_sq")
-        )
+        first, second = moments_of(self._trained, self._optimizer)
         return self.layout.flatten(first), self.layout.flatten(second)
 
     @functools.cached_property
@@ -312,7 +252,7 @@ class TrainingSession:
                 code="rows-without-tokens",
             )
         for part in in_micro_batches(aligned, self.config.micro_batch):
-            batch = self._batch(aligned, plain, part)
+            batch = self._accumulation.batch(aligned, plain, part)
             with layout.recording(len(part.rows), self.decoder.device) as gradients:
                 self.decoder.loss(batch).backward()
             self._optimizer.zero_grad(set_to_none=True)

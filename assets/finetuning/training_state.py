@@ -1,12 +1,35 @@
-"""Trained weights and AdamW's moments as named tensors: all that a bit-exact resume needs but the step."""
+"""AdamW, and trained weights and its moments as named tensors: all that a bit-exact resume needs but the step."""
 
 from collections.abc import Mapping
 
 import torch
 
-from assets.finetuning.sharding import divided_as, whole
+from assets.finetuning.sharding import divided_as, is_sharded, whole
+from assets.finetuning.training_config import TrainingConfig
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def new_optimizer(trained: Mapping[str, torch.nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over these parameters, before its first step."""
+    kinds = [[one for one in trained.values() if is_sharded(one) is sharded] for sharded in (False, True)]
+    return torch.optim.AdamW(
+        [{"params": kind} for kind in kinds if kind],  # one call cannot take both
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def moments_of(
+    trained: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.AdamW
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The running means of gradients and of their squares, by parameter name, of those that were stepped."""
+    state = optimizer.state
+    first, second = (
+        {name: state[one][moment] for name, one in trained.items() if one in state} for moment in MOMENTS
+    )
+    return first, second
 
 
 def tensors_of(

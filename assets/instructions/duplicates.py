@@ -73,9 +73,9 @@ def near_duplicates(
 
     Raises ValueError where arguments do not fit together.
     """
-    if len(texts) != len(ids) or len(set(ids)) != len(ids):
+    if len(texts) != len(ids) or _different(ids) != len(ids):
         raise ValueError(
-            f"{len(texts)} texts need as many ids, each once; got {len(set(ids))} different ones"
+            f"{len(texts)} texts need as many ids, each once; got {_different(ids)} different ones"
         )
     if not 0 < threshold <= 1 or shingle < 1 or permutations < 1 or seed < 0:
         raise ValueError("threshold is in (0, 1], shingle and permutations at least 1, seed at least 0")
@@ -101,6 +101,13 @@ def near_duplicates(
         *(shingle, vocabulary),
     )
     return sorted(rows.repeated(buckets[order], threshold), key=lambda found: found.dropped_id)
+
+
+def _different(ids: Sequence[str]) -> int:
+    """How many different ids there are. Eight bytes of each are held, and the ids only where two share those."""
+    hashes = np.fromiter(map(hash, ids), np.int64, count=len(ids))
+    hashes.sort()
+    return len(set(ids)) if (hashes[1:] == hashes[:-1]).any() else len(ids)
 
 
 def band_size(threshold: float, permutations: int) -> int:

@@ -31,6 +31,7 @@ from assets.instructions.validate import normalise, problem_in
 from resources.compute.boundary import Compute
 from resources.compute.this_machine import THIS_MACHINE
 from resources.files import disk_full_explained
+from resources.memory import return_unused
 from resources.private import mask_private
 from resources.progress import Progress
 from resources.text import escape_terminal
@@ -114,6 +115,7 @@ def sort_rows(
             )
         parts.quarantined.sort()
         parts.dropped.sort()
+    return_unused()
     return Sorted(
         kept=_Made(groups.row, groups.everything[keep]),
         quarantined=parts.quarantined,

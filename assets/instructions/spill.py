@@ -42,8 +42,8 @@ class RowsOnDisk(Sequence[Row]):
         Rows with equal keys stay as they were appended.
         """
         self._file.flush()
-        keys = np.frombuffer(bytes(self._packed), dtype=f"S{self._width}")
-        self._packed.clear()
+        packed, self._packed = self._packed, bytearray()
+        keys = np.frombuffer(packed, dtype=f"S{self._width}")
         self._order = np.argsort(keys, kind="stable")
         return keys[self._order]
 

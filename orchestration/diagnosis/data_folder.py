@@ -6,17 +6,11 @@ from pathlib import Path
 
 from orchestration.diagnosis.finding import Examined, Finding
 from resources.data_format import check_data_folder
+from resources.databases import EVERY, INSTANCE, present
 from resources.errors import SultanaError
 from resources.findings import Repair
 from resources.sqlite_files import checkpoint, integrity, is_open, refuse_left_log
 
-DATABASES = (
-    "lance/commits.sqlite",
-    "mlflow/mlflow.db",
-    "dagster/history/*.db",
-    "dagster/history/runs/*.db",
-    "dagster/schedules/*.db",
-)
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -40,16 +34,15 @@ def check_folder(examined: Examined) -> Iterator[Finding]:
 
 def check_logs(examined: Examined) -> Iterator[Finding]:
     """No database has a write-ahead log of a process that was killed, and no such log is without its database."""
-    for pattern in DATABASES:
-        for log in sorted(examined.folder.glob(f"{pattern}-wal")):
-            database = log.with_name(log.name.removesuffix("-wal"))
-            try:
-                refuse_left_log(database)
-            except SultanaError as error:
-                yield Finding(error.problem, error.remedy, code=error.code)
-                continue
-            if database.exists() and log.stat().st_size and not is_open(log) and not is_open(database):
-                yield _left(database)
+    for log in present(examined.folder, EVERY, "-wal"):
+        database = log.with_name(log.name.removesuffix("-wal"))
+        try:
+            refuse_left_log(database)
+        except SultanaError as error:
+            yield Finding(error.problem, error.remedy, code=error.code)
+            continue
+        if database.exists() and log.stat().st_size and not is_open(log) and not is_open(database):
+            yield _left(database)
 
 
 def _left(database: Path) -> Finding:
@@ -66,7 +59,6 @@ def _left(database: Path) -> Finding:
 
 def damaged_databases(folder: Path) -> Iterator[tuple[Path, str]]:
     """Each of Dagster's databases that is not whole, and what SQLite says of it."""
-    for pattern in DATABASES[2:]:
-        for database in sorted(folder.glob(pattern)):
-            if (verdict := integrity(database)) != "ok":
-                yield database, " ".join(verdict.split())[:300]
+    for database in present(folder, INSTANCE):
+        if (verdict := integrity(database)) != "ok":
+            yield database, " ".join(verdict.split())[:300]

@@ -27,11 +27,11 @@ RESTORE_INSTANCE = "Restore the folder from a backup (`sultana restore`); tables
 
 
 def check_models(examined: Examined) -> Iterator[Finding]:
-    """The language model and the embedder can be found and hashed."""
+    """The language model and the embedder can be found and hashed. What is not converted yet is not converted here."""
     storage = Storage(folder=str(examined.folder))
     for setting in (LanguageModelSetting(), EmbedderSetting()):
         try:
-            setting.open(storage).fingerprint()
+            setting.open(storage).check()
         except SultanaError as error:
             yield Finding(error.problem, error.remedy, code=error.code)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.selection_sides import Request, _messages, _peak_mib, _versions, cpu_seconds
+from tests.benchmarks.side_process import Request, cpu_seconds, messages_of, peak_mib, versions
 
 WARMUP_STEPS = 2
 RANK, ALPHA = 8, 16
@@ -54,7 +54,7 @@ def ours_sft(request: Request) -> Request:
     model, tokenizer = LanguageModel(request["model"]).load()
     rows = json.loads(Path(request["rows"]).read_text(encoding="utf-8"))
     encoded, _ = ChatEncoder(tokenizer).encode_all(
-        [(str(number), _messages(row)) for number, row in enumerate(rows)], request["length"]
+        [(str(number), messages_of(row)) for number, row in enumerate(rows)], request["length"]
     )
     size = request["batch"]
     batches = [
@@ -97,7 +97,7 @@ def peer_trl(request: Request) -> Request:
     from trl import SFTConfig, SFTTrainer
 
     rows = json.loads(Path(request["rows"]).read_text(encoding="utf-8"))
-    turns = [_messages(row) for row in rows]
+    turns = [messages_of(row) for row in rows]
     if request["only_responses"]:
         data = Dataset.from_list([{"prompt": one[:1], "completion": one[1:]} for one in turns])
     else:
@@ -171,7 +171,7 @@ SIDES: dict[str, Callable[[Request], Request]] = {"ours_sft": ours_sft, "peer_tr
 def main() -> None:
     request = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     result = SIDES[sys.argv[1]](request)
-    result |= {"peak_mib": _peak_mib(), "versions": _versions()}
+    result |= {"peak_mib": peak_mib(), "versions": versions()}
     sys.stdout.write("\n" + json.dumps(result) + "\n")
 
 

@@ -1,29 +1,46 @@
 """The damages that `sultana doctor` must tell apart: each is done to a whole data folder, and named by a code."""
 
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from assets.records import Record
-from orchestration.dead_runs import PROCESS_TAG
-from orchestration.instance import open_instance
 from resources import lance_folder
 from resources.table_refs import Provenance
 from resources.tables import LanceTables
-from resources.tracking import Tracking
-from tests.faults.scene import MODEL, NUMBERS, WORDS, commits, nothing_job, publish, put, sql
+from tests.faults.damaged_stores import (
+    LEFT,
+    broken_instance,
+    broken_pages,
+    broken_registry,
+    dead_publication,
+    dead_run,
+    edited_model,
+    empty_registry,
+    half_made_instance,
+    half_made_registry,
+    half_written,
+    held_place,
+    lock_is_a_folder,
+    lock_is_a_link,
+    lock_without_rights,
+    log_without_registry,
+    lost_registry,
+    lost_settings,
+    missing_model_file,
+    model_without_version,
+    open_folder,
+    wrong_settings,
+)
+from tests.faults.scene import NUMBERS, WORDS, commits, put, sql
 
-LONG_AGO = time.time() - 7 * 86_400
 Seed = Callable[[Path], None]
 
 
@@ -91,20 +108,6 @@ def unacknowledged_table(data: Path) -> None:
     interrupted(data, Record("copy", "id", WORDS.schema))
 
 
-def dead_run(data: Path) -> None:
-    with open_instance(data) as instance:
-        instance.create_run_for_job(
-            nothing_job, status=dg.DagsterRunStatus.STARTED, tags={PROCESS_TAG: "another-boot:1:1"}
-        )
-
-
-def held_place(data: Path) -> None:
-    with open_instance(data) as instance:
-        run = instance.create_run_for_job(nothing_job, status=dg.DagsterRunStatus.SUCCESS)
-        instance.event_log_storage.set_concurrency_slots("device", 1)
-        assert instance.event_log_storage.claim_concurrency_slot("device", run.run_id, "step").is_claimed
-
-
 def orphan_files(data: Path) -> None:
     folder = folder_of(data)
     for name in (
@@ -115,38 +118,6 @@ def orphan_files(data: Path) -> None:
     ):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).write_bytes(b"x" * 1000)
-
-
-def half_written(data: Path) -> None:
-    for name in (
-        "tmp/export-abc/model",
-        ".dagster.tmp/x",
-        "policies/.partial-x/state",
-        "lance/.commits.sqlite.x/y",
-        "mlflow/.mlflow.db.x/y",
-    ):
-        (data / name).parent.mkdir(parents=True)
-        (data / name).write_bytes(b"x")
-    (data / "lineage").mkdir()
-    (data / "lineage" / ".model.json.x.tmp").write_bytes(b"{")
-    for path in [*data.glob("tmp/*"), *data.rglob("*")]:
-        os.utime(path, (LONG_AGO, LONG_AGO))
-
-
-def lock_is_a_folder(data: Path) -> None:
-    path = data / "lance" / ".locks" / "numbers.lock"
-    path.unlink()
-    path.mkdir()
-
-
-def lock_without_rights(data: Path) -> None:
-    (data / "mlflow" / f".publish-{MODEL}.lock").chmod(0o400)
-
-
-def lock_is_a_link(data: Path) -> None:
-    path = data / ".dagster.lock"
-    path.unlink()
-    path.symlink_to(data / "nowhere")
 
 
 def tag_of(data: Path, sequence: int) -> Path:
@@ -167,15 +138,6 @@ def moved_tag(data: Path) -> None:
     shutil.copy(tag_of(data, 2), tag_of(data, 1))
 
 
-LEFT = """
-import os, signal, sqlite3, sys
-connection = sqlite3.connect(sys.argv[1])
-connection.execute(sys.argv[2])
-connection.commit()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 def left_log(data: Path) -> None:
     database = data / "lance" / "commits.sqlite"
     killed = subprocess.run(
@@ -183,64 +145,6 @@ def left_log(data: Path) -> None:
     )
     assert killed.returncode == -signal.SIGKILL
     assert database.with_name("commits.sqlite-wal").stat().st_size
-
-
-def dead_publication(data: Path) -> None:
-    from resources import tracking
-
-    files = data / "tmp" / "files"
-    files.mkdir(parents=True)
-    (files / "adapter_model.safetensors").write_bytes(b"other" * 1000)
-    (files / "MLmodel").write_text("flavors: {}\n")
-    upload = tracking.upload_model
-
-    def killed(*arguments: object) -> None:
-        upload(*arguments)  # type: ignore[arg-type]
-        raise InterruptedError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "upload_model", killed)
-        with pytest.raises(InterruptedError):
-            publish(Tracking(None, data / "mlflow"), files, "second")
-    shutil.rmtree(data / "tmp")
-
-
-def model_without_version(data: Path) -> None:
-    dead_publication(data)
-    with Tracking(None, data / "mlflow").client() as client:
-        experiment = client.get_experiment_by_name("sultana")
-        for run in client.search_runs(
-            [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'"
-        ):
-            client.set_terminated(run.info.run_id, "FAILED")
-
-
-def half_made_registry(data: Path) -> None:
-    shutil.rmtree(data / "mlflow" / "artifacts")
-    database = data / "mlflow" / "mlflow.db"
-    database.unlink()
-    sql(database, "CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY)")
-    sql(database, "CREATE TABLE alembic_version (version_num VARCHAR(32))")
-
-
-def empty_registry(data: Path) -> None:
-    shutil.rmtree(data / "mlflow")
-    (data / "mlflow").mkdir()
-    (data / "mlflow" / "mlflow.db").touch()
-
-
-def half_made_instance(data: Path) -> None:
-    shutil.rmtree(data / "dagster")
-    (data / "dagster" / "history" / "runs").mkdir(parents=True)
-    (data / "dagster" / "history" / "runs.db").touch()
-
-
-def lost_settings(data: Path) -> None:
-    (data / "dagster" / "dagster.yaml").unlink()
-
-
-def open_folder(data: Path) -> None:
-    data.chmod(0o755)
 
 
 def data_file(data: Path, table: str = "words") -> Path:
@@ -275,12 +179,6 @@ def edited_files_of_log(data: Path) -> None:
     sql(data / "lance" / "commits.sqlite", "UPDATE files SET size = size + 1 WHERE sequence = 4")
 
 
-def broken_pages(database: Path) -> None:
-    content = bytearray(database.read_bytes())
-    content[4096:8192] = b"\xff" * 4096
-    database.write_bytes(content)
-
-
 def broken_log(data: Path) -> None:
     broken_pages(data / "lance" / "commits.sqlite")
 
@@ -294,42 +192,6 @@ def rolled_back_log(data: Path) -> None:
     database = data / "lance" / "commits.sqlite"
     sql(database, "DELETE FROM files WHERE sequence = 4")
     sql(database, "DELETE FROM commits WHERE sequence = 4")
-
-
-def model_file(data: Path) -> Path:
-    return next((data / "mlflow" / "artifacts").rglob("adapter_model.safetensors"))
-
-
-def edited_model(data: Path) -> None:
-    model_file(data).write_bytes(b"other" + model_file(data).read_bytes()[5:])
-
-
-def missing_model_file(data: Path) -> None:
-    model_file(data).unlink()
-
-
-def broken_registry(data: Path) -> None:
-    broken_pages(data / "mlflow" / "mlflow.db")
-
-
-def lost_registry(data: Path) -> None:
-    (data / "mlflow" / "mlflow.db").unlink()
-
-
-def log_without_registry(data: Path) -> None:
-    database = data / "mlflow" / "mlflow.db"
-    subprocess.run(
-        [sys.executable, "-c", LEFT, str(database), "PRAGMA user_version=3"], timeout=60, check=False
-    )
-    database.unlink()
-
-
-def broken_instance(data: Path) -> None:
-    broken_pages(data / "dagster" / "history" / "runs.db")
-
-
-def wrong_settings(data: Path) -> None:
-    (data / "dagster" / "dagster.yaml").write_text("storage: [")
 
 
 def earlier_release(data: Path) -> None:

@@ -23,7 +23,8 @@ from resources.errors import SultanaError
 from resources.tables import LanceTables
 from resources.tracking import Tracking
 from tests.faults import counts
-from tests.faults.damages import edited_model, flipped_bit, missing_file
+from tests.faults.damaged_stores import edited_model
+from tests.faults.damages import flipped_bit, missing_file
 from tests.faults.scene import acknowledged, commits, copied, materialized, nothing_job, put, tree
 
 ROOT = Path(__file__).parent.parent.parent

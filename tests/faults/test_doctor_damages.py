@@ -16,10 +16,10 @@ from orchestration.repairing import repair
 from resources.commits import CommitLog
 from resources.repaired import check_repaired, repairs
 from resources.tables import LanceTables
+from tests.faults.damaged_stores import dead_publication
 from tests.faults.damages import (
     Damage,
     chosen,
-    dead_publication,
     edited_log,
     missing_tag,
     orphan_files,

@@ -23,8 +23,9 @@ from orchestration.diagnosis.finding import Examined, Finding
 from orchestration.diagnosis.installation import check_packages, check_python
 from orchestration.diagnosis.leftovers import check_locks, check_runs, check_staging
 from orchestration.diagnosis.machine import check_disk, check_memory, check_port
-from orchestration.diagnosis.stores import check_instance
+from orchestration.diagnosis.stores import check_instance, check_models
 from orchestration.instance import open_instance
+from resources import language_model
 from resources.files import exclusive_lock
 from resources.memory import available_bytes
 from resources.ports import is_free
@@ -53,6 +54,22 @@ def test_all_is_well_here(data: Path) -> None:
     assert len(document["checks"]) == 16
     told = CliRunner().invoke(app, ["doctor", "--port", str(free_port())])
     assert told.stdout.count("✓") + told.stdout.count("!") == 16 and "Problems: 0" in told.stdout
+
+
+def test_of_a_fresh_folder_the_models_are_hashed_and_not_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(check_models(examined(tmp_path))) == []
+    assert not list((tmp_path / "models").glob("*")), "the doctor converted a model"
+    monkeypatch.setattr(language_model, "LANGUAGE_MODEL", "0" * 64)
+    assert one(check_models(examined(tmp_path))).code == "embedded-model-changed"
+
+
+def test_a_converted_model_is_held_against_its_manifest(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / f"{language_model.EMBEDDED_NAME}-{language_model.LANGUAGE_MODEL[:16]}"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert one(check_models(examined(tmp_path))).code == "model-files-changed"
 
 
 def test_a_broken_instance_is_a_problem_and_ends_with_1(data: Path) -> None:

@@ -1,0 +1,90 @@
+"""Files of models that change between hashing and loading, or are not those that are pinned."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources import embedded_files
+from resources.embedder import SentenceEmbedder
+from resources.errors import SultanaError
+from resources.language_model import LanguageModel
+
+
+def _rewritten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+
+
+def _exchanged(path: Path) -> None:
+    state = path.stat()
+    other = path.with_suffix(".other")
+    shutil.copy(path, other)
+    _rewritten(other)
+    os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [_rewritten, _exchanged])
+def test_weights_that_changed_after_they_were_hashed_are_not_loaded(
+    folder: Path, change: Callable[[Path], None]
+) -> None:
+    model = LanguageModel(str(folder), dtype="float32")
+    model.fingerprint()
+    change(folder / "model.safetensors")
+    for opened in (model.load, model.load_tokenizer):
+        with pytest.raises(SultanaError, match="has changed since it was hashed") as refused:
+            opened()
+        assert refused.value.code == "model-files-changed"
+
+
+def test_weights_that_change_while_they_are_loaded_are_not_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    load = AutoModelForCausalLM.from_pretrained
+    original = (folder / "model.safetensors").read_bytes()
+
+    def exchanged(*given: Any, **named: Any) -> Any:
+        _rewritten(folder / "model.safetensors")
+        found = load(*given, **named)
+        (folder / "model.safetensors").write_bytes(original)  # and as it was before
+        return found
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", exchanged)
+    with pytest.raises(SultanaError, match="has changed since it was hashed"):
+        LanguageModel(str(folder), dtype="float32").load()
+
+
+def test_another_name_for_the_same_content_is_no_change(folder: Path) -> None:
+    model = LanguageModel(str(folder), dtype="float32")
+    model.fingerprint()
+    (folder.parent / "backup").hardlink_to(folder / "model.safetensors")
+    model.load()
+
+
+def test_processes_that_train_hold_their_files_against_those_of_the_first(folder: Path) -> None:
+    told = LanguageModel(str(folder)).hashes_digest()
+    LanguageModel(str(folder)).check_hashes(told)
+    _rewritten(folder / "model.safetensors")
+    with pytest.raises(SultanaError, match="others than they were") as refused:
+        LanguageModel(str(folder)).check_hashes(told)
+    assert refused.value.code == "model-files-changed"
+
+
+def test_the_embedded_models_are_pinned_in_the_repository(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from resources import embedder, language_model
+
+    monkeypatch.setattr(language_model, "LANGUAGE_MODEL", "0" * 64)
+    with pytest.raises(SultanaError, match="not the one that Sultana was tested with") as refused:
+        LanguageModel(folder=tmp_path).files()
+    assert refused.value.code == "embedded-model-changed"
+    assert len(SentenceEmbedder().fingerprint()) == 64
+    monkeypatch.setattr(embedder, "EMBEDDER", embedded_files.EMBEDDER | {"vocab.txt": "0" * 64})
+    with pytest.raises(SultanaError, match=r"vocab\.txt of the embedded model"):
+        SentenceEmbedder().fingerprint()
