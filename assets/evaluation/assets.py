@@ -4,7 +4,7 @@ import functools
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -22,11 +22,14 @@ from assets.materialized import follow
 from assets.partitions import EXPERIMENTS, strategy_and_seed
 from assets.records import EVALUATION_ANSWERS, EVALUATIONS
 from assets.retries import tried_again
-from resources.definitions import LanguageModelSetting, ModelRegistry, Storage
+from resources.definitions import ComputeSetting, LanguageModelSetting, ModelRegistry, Storage
 from resources.errors import SultanaError
 from resources.text import id_filter
 
-CODE_VERSION = "2"
+if TYPE_CHECKING:
+    from assets.evaluation.loaded import LoadedModel
+
+CODE_VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def _trained_conversations(stage: Stage) -> list[list[dict[str, str]]]:
 def _score(
     stage: Stage,
     config: EvaluationConfig,
-    pair: tuple[Any, Any],
+    model: "LoadedModel",
     scored: Scored,
     asked: list[Asked],
     trained: list[list[dict[str, str]]],
@@ -95,25 +98,24 @@ def _score(
     """Scores a loaded model on the split and on the benchmarks; `trained` is what it was trained on."""
     from assets.evaluation.benchmarks.score import run_benchmarks
     from assets.evaluation.harness import exact_match
+    from assets.evaluation.losses import response_losses
     from assets.finetuning.examples import encode_examples
-    from assets.finetuning.scoring import response_loss
 
     splits = stage.upstream["benchmark_splits"].table()
     rows = stage.tables.read(splits).to_pylist()
     asked = _without_reward(stage, config, asked, rows)
     split = str(config.split.value)
-    choose = functools.partial(
-        encode_examples, stage.tables, splits, split, tokenizer=pair[1], maximum_length=config.maximum_length
-    )
+    settings = {"tokenizer": model.tokenizer, "maximum_length": config.maximum_length}
+    choose = functools.partial(encode_examples, stage.tables, splits, split, **settings)
     measured = choose(most=config.loss_examples)
     with stage.progress("loss", len(measured.examples), "examples") as progress:
-        loss = response_loss(
-            pair[0], measured.examples, batch_tokens=config.batch_tokens, on_examples=progress.advance
+        loss = response_losses(
+            model, measured.examples, batch_tokens=config.batch_tokens, on_examples=progress.advance
         )
     answered = choose(most=config.accuracy_examples, answered=True)
     with stage.progress("answers", len(answered.examples), "examples") as progress:
         accuracy = exact_match(
-            *pair,
+            model,
             answered.examples,
             maximum_new_tokens=config.maximum_new_tokens,
             batch_tokens=config.batch_tokens,
@@ -130,10 +132,10 @@ def _score(
         scored, split, measured.examples, loss, answered.examples, accuracy, questions, overlaps
     )
     template = config.apply_chat_template
-    template = bool(pair[1].chat_template) if template is None else template
+    template = bool(model.tokenizer.chat_template) if template is None else template
     if asked:
         scores, given = run_benchmarks(
-            pair,
+            model,
             asked,
             apply_chat_template=template,
             batch_tokens=config.batch_tokens,
@@ -200,6 +202,7 @@ def baseline_evaluation(
     context: dg.AssetExecutionContext,
     config: EvaluationConfig,
     storage: Storage,
+    compute: ComputeSetting,
     language_model: LanguageModelSetting,
 ) -> dg.MaterializeResult:
     """Held-out loss, exact-match accuracy and benchmark scores of the base model, per task."""
@@ -218,7 +221,11 @@ def baseline_evaluation(
     if again := stage.previous(["baseline_evaluation"]):
         return again[0]
     scored = Scored(fingerprint, stage.inputs_digest, model.name, BASE, 0)
-    return _recorded(stage, _score(stage, config, model.load(), scored, asked, []), {"model": model.name})
+    from assets.evaluation.loaded import loaded
+
+    with loaded(model, compute.open()) as at_work:
+        found = _score(stage, config, at_work, scored, asked, [])
+    return _recorded(stage, found, {"model": model.name})
 
 
 @dg.asset(
@@ -235,6 +242,7 @@ def evaluation(
     context: dg.AssetExecutionContext,
     config: EvaluationConfig,
     storage: Storage,
+    compute: ComputeSetting,
     language_model: LanguageModelSetting,
     registry: ModelRegistry,
 ) -> dg.MaterializeResult:
@@ -264,12 +272,10 @@ def evaluation(
             "Evaluate with the language model that it was trained with, or train it again",
             code="base-model-differs",
         )
-    from assets.finetuning.weights import load_weights
+    from assets.evaluation.loaded import loaded
+    from assets.finetuning.tuned_model import TunedModel
 
     tracking = stage.registry(registry)
-    with tempfile.TemporaryDirectory(prefix="evaluation-", dir=storage.path("tmp")) as temporary:
-        folder = tracking.download(made["model"], made["version"], Path(temporary) / "model")
-        pair = load_weights(model.load(), folder)
     scored = Scored(
         made["checkpoint_id"],
         stage.inputs_digest,
@@ -277,7 +283,10 @@ def evaluation(
         strategy,
         seed,
     )
-    found = _score(stage, config, pair, scored, asked, _trained_conversations(stage))
+    with tempfile.TemporaryDirectory(prefix="evaluation-", dir=storage.path("tmp")) as temporary:
+        folder = tracking.download(made["model"], made["version"], Path(temporary) / "model")
+        with loaded(TunedModel(model, folder), compute.open()) as at_work:
+            found = _score(stage, config, at_work, scored, asked, _trained_conversations(stage))
     tracking.log_evaluation(
         made["mlflow_run_id"],
         mlflow_metrics(found.rows, found.facts, config.split.value),

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from assets.evaluation.loaded import LoadedModel, in_evaluation
 from assets.finetuning.encoding import ChatEncoder
 from assets.finetuning.scoring import Example, batches_by_length
 
@@ -100,8 +101,7 @@ def is_correct(text: str, reference: str) -> bool:
 
 
 def exact_match(
-    model: Any,
-    tokenizer: Any,
+    model: LoadedModel,
     examples: Sequence[Example],
     *,
     maximum_new_tokens: int = 128,
@@ -118,7 +118,6 @@ def exact_match(
         raise ValueError("Exact match needs examples, each with an answer")
     texts = generate(
         model,
-        tokenizer,
         [example.encoded.prompt_ids.tolist() for example in examples],
         maximum_new_tokens=maximum_new_tokens,
         batch_tokens=batch_tokens,
@@ -142,49 +141,55 @@ def exact_match(
 
 
 def generate(
-    model: Any,
-    tokenizer: Any,
+    model: LoadedModel,
     prompts: Sequence[Sequence[int]],
     *,
     maximum_new_tokens: int,
     batch_tokens: int = 2048,
     on_texts: Callable[[int], object] | None = None,
 ) -> list[str]:
-    """Greedy continuations of token ids, in the order given, without control tokens."""
-    from transformers import GenerationConfig
-
-    ends = sorted(ChatEncoder(tokenizer).end_ids)
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-    settings = GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=maximum_new_tokens,
-        eos_token_id=ends,
-        pad_token_id=padding,
-        use_cache=True,
-    )
-    device = model.get_input_embeddings().weight.device
+    """Greedy continuations of token ids, in the order given, without control tokens; each batch is a part."""
     texts = [""] * len(prompts)
-    was_training = model.training
-    model.eval()
-    try:
-        lengths = [len(prompt) + maximum_new_tokens for prompt in prompts]
-        for places in batches_by_length(lengths, batch_tokens):
-            width = max(len(prompts[place]) for place in places)
-            ids = torch.full((len(places), width), padding, dtype=torch.int64)
-            mask = torch.zeros_like(ids)
-            for row, place in enumerate(places):
-                start = width - len(prompts[place])
-                ids[row, start:] = torch.as_tensor(prompts[place])
-                mask[row, start:] = 1
+    batches = list(batches_by_length([len(prompt) + maximum_new_tokens for prompt in prompts], batch_tokens))
+    parts = (_Continued([prompts[place] for place in places], maximum_new_tokens) for places in batches)
+    for places, found in zip(batches, model.map(parts), strict=True):
+        for place, text in zip(places, found, strict=True):
+            texts[place] = text
+        if on_texts is not None:
+            on_texts(len(places))
+    return texts
+
+
+@dataclass(frozen=True, eq=False)
+class _Continued:
+    """The continuations of one batch of prompts."""
+
+    prompts: Sequence[Sequence[int]]
+    maximum_new_tokens: int
+
+    def __call__(self, model: Any, tokenizer: Any) -> list[str]:
+        from transformers import GenerationConfig
+
+        ends = sorted(ChatEncoder(tokenizer).end_ids)
+        padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+        settings = GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self.maximum_new_tokens,
+            eos_token_id=ends,
+            pad_token_id=padding,
+            use_cache=True,
+        )
+        device = model.get_input_embeddings().weight.device
+        width = max(map(len, self.prompts))
+        ids = torch.full((len(self.prompts), width), padding, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(self.prompts):
+            ids[row, width - len(prompt) :] = torch.as_tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        with in_evaluation(model):
             out = model.generate(
                 input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
             )
-            found = tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
-            for place, text in zip(places, found, strict=True):
-                texts[place] = text.strip()
-            if on_texts is not None:
-                on_texts(len(places))
-    finally:
-        model.train(was_training)
-    return texts
+        found = tokenizer.batch_decode(out[:, width:], skip_special_tokens=True)
+        return [text.strip() for text in found]

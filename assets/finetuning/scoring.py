@@ -5,7 +5,7 @@ drawn, so the same weights give the same number every time. Products run in the 
 over tokens are float64, results float32 or better.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,25 +88,37 @@ def response_loss(
     batch_tokens: int = BATCH_TOKENS,
     autocast: torch.dtype | None = None,
     frozen: FrozenStates | None = None,
-    on_examples: Callable[[int], object] | None = None,
 ) -> LossReport:
     """The mean token loss of the reference responses (RAISE's P(M) = -loss, appendix A.2).
 
     `model` is a causal language model, for instance `TrainingSession.model`; `autocast` the dtype of
-    products where its weights are float32; `frozen` has the states below its first trained layer;
-    `on_examples` gets the number of examples done since the last time. Raises ValueError
-    where there is no example.
+    products where its weights are float32; `frozen` has the states below its first trained layer.
+    Raises ValueError where there is no example.
     """
-    if not examples:
-        raise ValueError("There is no example to score")
     sums, _ = _log_probabilities(
         Decoder(model, autocast, first_trained=frozen.first if frozen else 0),
         [example.encoded for example in examples],
         batch_tokens,
         hidden=False,
         frozen=frozen,
-        on_rows=on_examples,
     )
+    return loss_report(examples, sums)
+
+
+def response_log_probabilities(
+    model: Any, rows: Sequence[Encoded], *, batch_tokens: int = BATCH_TOKENS
+) -> np.ndarray:
+    """log P(y|x) of each row, summed over its trained tokens, float64 (n,), in the order given."""
+    return _log_probabilities(Decoder(model), rows, batch_tokens, hidden=False)[0]
+
+
+def loss_report(examples: Sequence[Example], sums: np.ndarray) -> LossReport:
+    """The report on examples whose responses have the log-probabilities `sums`, float64 (n,).
+
+    Raises ValueError where there is no example.
+    """
+    if not examples:
+        raise ValueError("There is no example to score")
     counts = np.array([example.encoded.trained_tokens for example in examples], np.int64)
     tasks = sorted({example.task for example in examples})
     per_task, numbers = {}, {}
@@ -149,7 +161,6 @@ def _log_probabilities(
     *,
     hidden: bool,
     frozen: FrozenStates | None = None,
-    on_rows: Callable[[int], object] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums of label log-probabilities, float64 (n,), and mean states, float32 (n, h) or (n, 0)."""
     width = decoder.embedding.weight.shape[1] if hidden else 0
@@ -172,8 +183,6 @@ def _log_probabilities(
                     real = torch.arange(states.shape[1], device=states.device) < batch.lengths[:, None]
                     summed = (states.float() * real[..., None]).sum(1)
                     means[places] = (summed / batch.lengths[:, None]).cpu().numpy()
-                if on_rows is not None:
-                    on_rows(len(places))
     finally:
         decoder.model.train(was_training)
     return sums, means

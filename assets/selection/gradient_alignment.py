@@ -23,11 +23,13 @@ import torch
 from assets.finetuning.checkpoints import CheckpointFolder
 from assets.identity import digest
 from assets.ledger import Selection, strategy_sha256
+from assets.selection.gradients import GradientsOf, gradients
 from assets.selection.pool import selection
 from assets.selection.reward_gradient import reward_gradient
 from assets.selection.strategy import Chosen
 
 if TYPE_CHECKING:
+    from assets.finetuning.row_gradients import RowGradients
     from assets.finetuning.trainer import TrainingSession
     from assets.selection.config import GradientAlignmentSettings
     from assets.selection.inputs import Inputs
@@ -61,9 +63,12 @@ def gradient_alignment(inputs: "Inputs", settings: "GradientAlignmentSettings") 
     """A training run whose every batch is the best of some rows drawn; its batches are the curriculum."""
     session = inputs.session()
     session.check(inputs.rows)
-    run = _Run(inputs, settings, session)
-    run.restore()
-    with inputs.progress("training run", inputs.budget.steps, "steps") as progress:
+    with (
+        gradients(inputs, session, _whole) as differentiated,
+        inputs.progress("training run", inputs.budget.steps, "steps") as progress,
+    ):
+        run = _Run(inputs, settings, session, differentiated)
+        run.restore()
         progress.advance(len(run.chosen))
         while len(run.chosen) < inputs.budget.steps:
             run.step()
@@ -76,11 +81,20 @@ def gradient_alignment(inputs: "Inputs", settings: "GradientAlignmentSettings") 
     )
 
 
+def _whole(session: "TrainingSession", part: "RowGradients") -> tuple[torch.Tensor, float]:
+    """Gradients (l, p), in full since any two of them are compared, and the sum of their label weights."""
+    return part.gradients.cpu(), float(part.label_weights.sum())
+
+
 class _Run:
     def __init__(
-        self, inputs: "Inputs", settings: "GradientAlignmentSettings", session: "TrainingSession"
+        self,
+        inputs: "Inputs",
+        settings: "GradientAlignmentSettings",
+        session: "TrainingSession",
+        differentiated: GradientsOf[tuple[torch.Tensor, float]],
     ) -> None:
-        self.inputs, self.session = inputs, session
+        self.inputs, self.session, self.differentiated = inputs, session, differentiated
         self.drawn = settings.candidates or len(inputs.pool)
         self.asked = min(settings.reward_examples, len(inputs.reward_examples))
         self.counts = np.zeros(len(inputs.pool), np.int32)
@@ -107,15 +121,15 @@ class _Run:
         _, direction = reward_gradient(
             self.session, [inputs.reward_examples[place] for place in np.sort(examples)]
         )
-        gradients, weight = torch.zeros(len(places), self.session.layout.length), 0.0
-        for part in self.session.row_gradients([inputs.rows[place] for place in places]):
-            gradients[part.rows] = part.gradients.cpu()
-            weight += float(part.label_weights.sum())
-        gradients *= len(places) / weight
+        found, weight = torch.zeros(len(places), self.session.layout.length), 0.0
+        for order, (part, labels) in self.differentiated([inputs.rows[place] for place in places]):
+            found[order] = part
+            weight += labels
+        found *= len(places) / weight
         rate = self.session.learning_rate_at(step) / inputs.budget.batch_size
         taken = [
             (int(places[at]), gain)
-            for at, gain in greedy(gradients, direction.cpu(), rate, inputs.budget.batch_size)
+            for at, gain in greedy(found, direction.cpu(), rate, inputs.budget.batch_size)
         ]
         self.session.step([inputs.rows[place] for place, _ in taken])
         self.counts[[place for place, _ in taken]] += 1

@@ -152,6 +152,7 @@ def run_raise(
             initial_policy=policy,
             work=inputs.work,
             environment_digest=trained_on,
+            compute=inputs.compute,
         )
     if settings.save_policy is not None:
         save_policy(settings.save_policy, result.function, features)

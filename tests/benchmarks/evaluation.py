@@ -39,6 +39,7 @@ def evaluation(folder: Path, runs: int, rows: int) -> dict[str, Any]:
 
     from assets.evaluation.benchmarks.harness_model import HarnessModel
     from assets.evaluation.benchmarks.plan import BenchmarkSpec, read_benchmarks
+    from assets.evaluation.loaded import held
     from resources.language_model import LanguageModel
 
     data = shared_folder()
@@ -50,7 +51,7 @@ def evaluation(folder: Path, runs: int, rows: int) -> dict[str, Any]:
     if device == "cpu":
         torch.set_num_threads(1)
     pair = language_model.load()
-    ours = HarnessModel(pair, templated=True, batch_tokens=BATCH_TOKENS[device], track=_untracked)
+    ours = HarnessModel(held(*pair), templated=True, batch_tokens=BATCH_TOKENS[device], track=_untracked)
 
     results: dict[str, Any] = {}
     for task, (file, examples, few_shot, count) in TASKS.items():

@@ -5,6 +5,7 @@ is equal to what this machine makes, how many workers were lost and how many par
 """
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from tests.compute.matrix import difference, made_by
 from tests.compute.stages import STAGES
 
 NODES = 3
+SLOWED_PARTS, SLOWED_SECONDS = 16, 0.4
 Kill = Callable[[int], None]
 """Kills something of the cluster, given the process of a busy worker."""
 
@@ -60,22 +63,43 @@ class Faulty:
     def __init__(self, kills: Iterable[Kill]) -> None:
         self._cluster = RayCluster(count=NODES)
         self._kills = iter(kills)
+        self._struck: set[int] = set()
         self.pools: list[RayWorkers[Any]] = []
         self.killed = 0
 
     @contextlib.contextmanager
     def workers(self, factory: Factory[Any]) -> Iterator[Any]:
         """See `boundary.Compute`."""
-        with self._cluster.workers(factory) as pool:
+        with self._cluster.workers(_Slowed(factory)) as pool:
             self.pools.append(pool)
             yield _FaultyWorkers(self, pool)
 
     def strike(self, pool: RayWorkers[Any]) -> None:
-        """Kills the next thing, if a worker is busy."""
-        busy = pool.busy()
+        """Kills the next thing under a busy worker, once the loss before it is known."""
+        if sum(one.workers_lost for one in self.pools) < self.killed:
+            return
+        busy = [process for _, process in pool.busy() if process not in self._struck]
         if busy and (kill := next(self._kills, None)) is not None:
-            kill(busy[0][1])
+            kill(busy[0])
+            self._struck.add(busy[0])
             self.killed += 1
+
+
+@dataclass(frozen=True)
+class _Slowed:
+    """Builds a worker that takes its time over its first parts, so that something is left to do after a loss."""
+
+    factory: Factory[Any]
+
+    def __call__(self) -> Callable[..., Any]:
+        work, done = self.factory(), itertools.count()
+
+        def slowed(part: Any, *shared: Any) -> Any:
+            if next(done) < SLOWED_PARTS:
+                time.sleep(SLOWED_SECONDS)
+            return work(part, *shared)
+
+        return slowed
 
 
 class _FaultyWorkers:

@@ -25,6 +25,7 @@ ASSETS = (
     "instruction_embeddings",
     "interpolated_instructions",
     "diversity_clusters",
+    "baseline_evaluation",
 )
 STARTER = {"rows": 300, "seed": 0}
 OPS: dict[str, Any] = {
@@ -32,6 +33,14 @@ OPS: dict[str, Any] = {
     "benchmark_splits": {"config": {"starter": STARTER, "maximum_examples": 24}},
     "interpolated_instructions": {"config": {"count": 200}},
     "diversity_clusters": {"config": {"clusters": 8}},
+    "baseline_evaluation": {
+        "config": {
+            "loss_examples": 12,
+            "accuracy_examples": 6,
+            "maximum_new_tokens": 8,
+            "maximum_length": 256,
+        }
+    },
 }
 CURRICULUM = {
     "curriculum": {"config": {"steps": 2, "batch_size": 8, "candidates": 48, "maximum_length": 128}}

@@ -26,12 +26,12 @@ def texts(count: int = ROWS) -> list[str]:
 
 
 def embedding(compute: Compute) -> Made:
-    """Vectors of 96 texts by the embedded embedder, in 6 parts."""
+    """Vectors of 96 texts by the embedded embedder, in 24 parts."""
     from assets.embeddings.embed import embed_missing
     from resources.embedder import SentenceEmbedder
 
     given = {f"{number:032x}": text for number, text in enumerate(texts(96))}
-    batches = embed_missing(given, set(), SentenceEmbedder(device="cpu"), batch_rows=16, compute=compute)
+    batches = embed_missing(given, set(), SentenceEmbedder(device="cpu"), batch_rows=4, compute=compute)
     made = pa.Table.from_batches(batches)
     vectors = np.stack(made["vector"].to_numpy(zero_copy_only=False))
     return {"ids": made["instruction_id"].to_pylist(), "vectors": vectors}
@@ -99,14 +99,95 @@ def scores(compute: Compute, folder: Path) -> Made:
 
 def gradients(compute: Compute, folder: Path) -> Made:
     """LESS: projected gradients of each row after each epoch of a warm-up, and what it chooses."""
+    from assets.selection.config import LessSettings
+    from assets.selection.less import less
+
+    inputs = gradient_inputs(compute, folder, 160)
+    chosen = less(inputs, LessSettings(dimensions=512, warmup_share=0.2, epochs=2))
+    return {"selections": chosen.selections, "differentiated": inputs.spent.rows_differentiated}
+
+
+def alignment(compute: Compute, folder: Path) -> Made:
+    """Batches of training steps, each from the gradients of 48 rows at that step's weights."""
+    from assets.selection.config import GradientAlignmentSettings
+    from assets.selection.gradient_alignment import gradient_alignment
+
+    inputs = gradient_inputs(compute, folder, 160)
+    chosen = gradient_alignment(inputs, GradientAlignmentSettings(candidates=48, reward_examples=6))
+    return {"selections": chosen.selections, "differentiated": inputs.spent.rows_differentiated}
+
+
+def evaluation(compute: Compute, folder: Path) -> Made:
+    """Losses and greedy answers of examples by a tuned model, and choices and texts as benchmarks ask for them."""
+    from assets.evaluation.benchmarks.generation import generate_until
+    from assets.evaluation.benchmarks.likelihood import log_likelihoods
+    from assets.evaluation.harness import exact_match
+    from assets.evaluation.loaded import loaded
+    from assets.evaluation.losses import response_losses
+    from assets.finetuning.scoring import Example
+
+    rows = training_rows(folder, 240)
+    examples = [
+        Example(row.row_id, f"task-{number % 2}", row.parents[0], "12") for number, row in enumerate(rows)
+    ]
+    prompts = [row.parents[0].prompt_ids.tolist() for row in rows]
+    pairs = [
+        (prompt, row.parents[0].response_ids.tolist()) for prompt, row in zip(prompts, rows, strict=True)
+    ]
+    with loaded(tuned_model(folder), compute) as model:
+        loss = response_losses(model, examples, batch_tokens=256)
+        answers = exact_match(model, examples, maximum_new_tokens=8, batch_tokens=256)
+        choices = log_likelihoods(model, pairs, maximum_length=64, batch_tokens=256)
+        texts = generate_until(model, 4 * prompts, until=["a"], maximum_new_tokens=8)
+    return {
+        "loss": (loss.mean, loss.per_task, loss.tokens),
+        "losses": loss.per_example,
+        "answers": answers.predictions,
+        "accuracy": answers.per_task,
+        "choices": choices,
+        "texts": texts,
+    }
+
+
+def raise_scores(compute: Compute) -> Made:
+    """Two steps' batches, chosen by a policy from a pool of which scores are made in parts."""
+    import torch
+
+    from assets.selection.raise_policy import pool_scorer
+    from assets.selection.raise_policy.acquisition import AcquisitionFunction
+    from assets.selection.raise_policy.config import RaiseConfig
+    from assets.selection.raise_policy.rollout import collect
+    from assets.selection.raise_policy.scoring import Classes, StaticFeatures
+    from assets.selection.raise_policy.select import GumbelNoise
+
+    random = np.random.default_rng(13)
+    count = pool_scorer.FEWEST_ROWS + 1234
+    static = StaticFeatures(random.standard_normal((count, 12), dtype=np.float32))
+    classes = Classes.of(random.integers(5, size=count))
+    config = RaiseConfig(steps=2, batch_size=40, seed=3)
+    made: Made = {}
+    with pool_scorer.scorers(static, compute) as scorer_of:
+        for seed in (0, 1):
+            function = AcquisitionFunction(12, config.hidden, seed)
+            episode = collect(
+                Still(), function, static, classes, config, GumbelNoise(seed), scorer_of(function)
+            )
+            made |= {
+                f"rows {seed}": episode.actions.numpy(),
+                f"log-probabilities {seed}": episode.log_probabilities.numpy(),
+                f"scores {seed}": torch.stack([batch.scores for batch in episode.batches]).numpy(),
+            }
+    return made
+
+
+def gradient_inputs(compute: Compute, folder: Path, count: int) -> Any:
+    """`Inputs` of rows of the small model, and a reward split of two tasks."""
     from assets.finetuning.scoring import Example
     from assets.finetuning.training_config import TrainingConfig
-    from assets.selection.config import LessSettings
     from assets.selection.inputs import Inputs
-    from assets.selection.less import less
     from assets.selection.pool import Budget, Pool
 
-    rows = training_rows(folder, 160)
+    rows = training_rows(folder, count)
     names = [row.row_id for row in rows]
     inputs = Inputs(
         pool=Pool.build(names, ["original"] * len(rows), [0] * len(rows), [8] * len(rows)),
@@ -120,8 +201,35 @@ def gradients(compute: Compute, folder: Path) -> Made:
     inputs.__dict__["reward_examples"] = [
         Example(row.row_id, f"task-{number % 2}", row.parents[0]) for number, row in enumerate(rows[:8])
     ]
-    chosen = less(inputs, LessSettings(dimensions=512, warmup_share=0.2, epochs=2))
-    return {"selections": chosen.selections, "differentiated": inputs.spent.rows_differentiated}
+    return inputs
+
+
+def tuned_model(folder: Path) -> Any:
+    """The small model with an adapter of three training steps in it, written once."""
+    from assets.finetuning.trainer import TrainingSession
+    from assets.finetuning.training_config import TrainingConfig
+    from assets.finetuning.tuned_model import TunedModel
+
+    base, tuned = small_language_model(folder), folder / "tuned"
+    if not tuned.exists():
+        config = TrainingConfig(rank=4, learning_rate=1e-2, schedule="constant", gradient_clip=0)
+        session = TrainingSession(base.load(), config, 3, base.fingerprint())
+        for step in range(3):
+            session.step(training_rows(folder, 24)[8 * step : 8 * step + 8])
+        session.save_weights(tuned)
+    return TunedModel(base, tuned)
+
+
+class Still:
+    """A training run that comes to nothing."""
+
+    def reset(self) -> float:
+        """The performance before the first step."""
+        return -1.0
+
+    def step(self, rows: Any) -> float:
+        """The performance after a step."""
+        return -1.0
 
 
 class Silent:
@@ -137,10 +245,11 @@ def small_language_model(folder: Path) -> Any:
 
     from resources.language_model import LanguageModel
 
-    if not (folder / "config.json").exists():
-        tiny_llama().save_pretrained(folder)
-        tiny_tokenizer().save_pretrained(folder)
-    return LanguageModel(str(folder), dtype="float32")
+    small = folder / "small"
+    if not small.exists():
+        tiny_llama().save_pretrained(small)
+        tiny_tokenizer().save_pretrained(small)
+    return LanguageModel(str(small), dtype="float32")
 
 
 def training_rows(folder: Path, count: int) -> list[Any]:
@@ -166,4 +275,7 @@ STAGES: dict[str, Callable[..., Made]] = {
     "clusters": clusters,
     "scores": scores,
     "gradients": gradients,
+    "gradient-alignment": alignment,
+    "evaluation": evaluation,
+    "raise-scores": raise_scores,
 }

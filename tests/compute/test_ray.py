@@ -47,13 +47,13 @@ def test_a_worker_and_a_node_killed_in_the_middle_of_a_stage_change_nothing(
     faults: dict[str, dict[str, Any]], stage: str
 ) -> None:
     found = faults[stage]
-    assert found["killed"] == 2 and found["workers_lost"] >= 1, found
+    assert found["killed"] == 2 and found["workers_lost"] >= 2, found
     assert found["equal"] or (stage == "embedding" and found["difference"] < 1e-5), found
 
 
 def test_the_graph_has_the_same_data_versions_on_ray() -> None:
     found = {line["asset"]: line for line in lines_of("tests.compute.graph") if line["asset"] != "seconds"}
-    assert "curriculum" in found and "diversity_clusters" in found
+    assert {"curriculum", "diversity_clusters", "baseline_evaluation"} <= found.keys()
     assert [line for line in found.values() if line["here"] != line["ray"]] == []
 
 

@@ -9,6 +9,7 @@ import torch
 
 from assets.evaluation.benchmarks import generation
 from assets.evaluation.benchmarks.generation import cut, generate_until
+from assets.evaluation.loaded import held
 
 
 class Words:
@@ -47,7 +48,7 @@ def test_rows_that_are_refilled_change_nothing(
     stop = f"w{expected[0][2]} "
     done: list[int] = []
     found = generate_until(
-        model, Words(), asked, until=[stop, ""], maximum_new_tokens=12, on_texts=done.append
+        held(model, Words()), asked, until=[stop, ""], maximum_new_tokens=12, on_texts=done.append
     )
     assert found == [cut(Words().decode(tokens), [stop]) for tokens in expected]
     assert sum(done) == len(asked)
@@ -57,7 +58,7 @@ def test_rows_that_are_refilled_change_nothing(
 def test_a_text_ends_with_the_end_token(make_model: Callable[..., Any]) -> None:
     model, asked = make_model(), prompts(4)
     model.generation_config.eos_token_id = [alone(model, asked[0], 1)[0]]
-    found = generate_until(model, Words(), asked, until=[], maximum_new_tokens=5)
+    found = generate_until(held(model, Words()), asked, until=[], maximum_new_tokens=5)
     assert found[0] == Words().decode(model.generation_config.eos_token_id)
 
 
@@ -80,9 +81,9 @@ def test_other_caches_are_left_to_transformers() -> None:
         )
     ).eval()
     asked = prompts(3)
-    found = generate_until(model, Words(), asked, until=[], maximum_new_tokens=6)
+    found = generate_until(held(model, Words()), asked, until=[], maximum_new_tokens=6)
     assert found == [Words().decode(alone(model, prompt, 6)) for prompt in asked]
 
 
 def test_nothing_asked_gives_nothing(make_model: Callable[..., Any]) -> None:
-    assert generate_until(make_model(), Words(), [], until=[], maximum_new_tokens=4) == []
+    assert generate_until(held(make_model(), Words()), [], until=[], maximum_new_tokens=4) == []

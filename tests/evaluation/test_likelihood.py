@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 from assets.evaluation.benchmarks import likelihood
 from assets.evaluation.benchmarks.likelihood import can_be_taken_apart, log_likelihoods
 from assets.evaluation.benchmarks.prefix_lines import lay_out
+from assets.evaluation.loaded import held
 from resources.errors import SultanaError
 
 Pairs = list[tuple[list[int], list[int]]]
@@ -70,7 +71,9 @@ def test_shared_prompts_change_nothing(make_model: Callable[..., Any], batch_tok
     model, pairs = make_model(), some_pairs(0)
     assert can_be_taken_apart(model)
     done: list[int] = []
-    found = log_likelihoods(model, pairs, maximum_length=128, batch_tokens=batch_tokens, on_pairs=done.append)
+    found = log_likelihoods(
+        held(model, None), pairs, maximum_length=128, batch_tokens=batch_tokens, on_pairs=done.append
+    )
     expected = alone(model, pairs)
     assert [one for one, _ in found] == pytest.approx([one for one, _ in expected], abs=1e-4)
     assert [one for _, one in found] == [one for _, one in expected]
@@ -82,7 +85,10 @@ def test_what_the_model_would_say_is_told(make_model: Callable[..., Any]) -> Non
     with torch.no_grad():
         best = int(model(input_ids=torch.tensor([context])).logits[0, -1].argmax())
     (_, first), (_, other) = log_likelihoods(
-        model, [(context, [best]), (context, [(best + 1) % 61])], maximum_length=128, batch_tokens=64
+        held(model, None),
+        [(context, [best]), (context, [(best + 1) % 61])],
+        maximum_length=128,
+        batch_tokens=64,
     )
     assert first and not other
 
@@ -90,11 +96,11 @@ def test_what_the_model_would_say_is_told(make_model: Callable[..., Any]) -> Non
 def test_long_pairs_lose_their_first_tokens(make_model: Callable[..., Any]) -> None:
     model = make_model()
     context = np.random.default_rng(1).integers(3, 61, 40).tolist()
-    (found,) = log_likelihoods(model, [(context, [7, 8])], maximum_length=10, batch_tokens=64)
+    (found,) = log_likelihoods(held(model, None), [(context, [7, 8])], maximum_length=10, batch_tokens=64)
     (expected,) = alone(model, [(context[-9:], [7, 8])])
     assert found[0] == pytest.approx(expected[0], abs=1e-4)
     with pytest.raises(SultanaError, match="cannot be scored"):
-        log_likelihoods(model, [([], [1])], maximum_length=10, batch_tokens=64)
+        log_likelihoods(held(model, None), [([], [1])], maximum_length=10, batch_tokens=64)
 
 
 def test_a_model_that_caps_its_logits_is_run_whole() -> None:
@@ -117,7 +123,7 @@ def test_a_model_that_caps_its_logits_is_run_whole() -> None:
     ).eval()
     assert not can_be_taken_apart(model)
     pairs = some_pairs(2, count=4)
-    found = log_likelihoods(model, pairs, maximum_length=128, batch_tokens=512)
+    found = log_likelihoods(held(model, None), pairs, maximum_length=128, batch_tokens=512)
     assert [one for one, _ in found] == pytest.approx([one for one, _ in alone(model, pairs)], abs=1e-4)
 
 
@@ -125,9 +131,9 @@ def test_states_are_projected_in_parts(
     make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, pairs = make_model(), some_pairs(3)
-    whole = log_likelihoods(model, pairs, maximum_length=128, batch_tokens=4096)
+    whole = log_likelihoods(held(model, None), pairs, maximum_length=128, batch_tokens=4096)
     monkeypatch.setattr(likelihood, "PROJECTED", 5)
-    parts = log_likelihoods(model, pairs, maximum_length=128, batch_tokens=4096)
+    parts = log_likelihoods(held(model, None), pairs, maximum_length=128, batch_tokens=4096)
     assert [one for one, _ in parts] == pytest.approx([one for one, _ in whole], abs=1e-5)
 
 
@@ -144,7 +150,7 @@ def test_the_embedded_model_scores_as_in_the_hf_backend(embedded: Any) -> None:
 
     from assets.evaluation.benchmarks.harness_model import HarnessModel
 
-    ours = HarnessModel(embedded, templated=True, batch_tokens=1024, track=untracked)
+    ours = HarnessModel(held(*embedded), templated=True, batch_tokens=1024, track=untracked)
     theirs = HFLM(pretrained=embedded[0], tokenizer=embedded[1], batch_size=4)
     one = ours.loglikelihood(choices(), disable_tqdm=True)
     other = theirs.loglikelihood(choices(), disable_tqdm=True)

@@ -202,12 +202,13 @@ def test_the_embedded_model_gets_the_scores_of_the_harness(tmp_path: Path, model
     from lm_eval.models.huggingface import HFLM
 
     from assets.evaluation.benchmarks.score import run_benchmarks
+    from assets.evaluation.loaded import held
     from resources.language_model import LanguageModel
 
     pair = LanguageModel(folder=models_folder, dtype="float32").load()
     asked, _ = ours(tmp_path, "arc_challenge")
     scores, answers = run_benchmarks(
-        pair, [asked], apply_chat_template=True, batch_tokens=512, track=untracked
+        held(*pair), [asked], apply_chat_template=True, batch_tokens=512, track=untracked
     )
     expected = evaluate(
         HFLM(pretrained=pair[0], tokenizer=pair[1], batch_size=4),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from assets.evaluation.harness import exact_match
+from assets.evaluation.loaded import held
 from assets.finetuning.encoding import ChatEncoder
 from assets.finetuning.scoring import Example, LossReport, response_loss
 from assets.instructions.multiple_choice import multiple_choice
@@ -89,7 +90,10 @@ class Measure:
         accuracy = {name: float(np.mean(one)) for name, one in marks.items()}
         if answered := [one for one in self.open if one.task in wanted]:
             answers = exact_match(
-                model, self.tokenizer, answered, maximum_new_tokens=NEW_TOKENS, batch_tokens=BATCH_TOKENS
+                held(model, self.tokenizer),
+                answered,
+                maximum_new_tokens=NEW_TOKENS,
+                batch_tokens=BATCH_TOKENS,
             )
             accuracy |= answers.per_task
         return Scores(loss, accuracy)

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from assets.evaluation.harness import exact_match, extracted_answer, generate, is_correct, normalised_answer
+from assets.evaluation.loaded import held
+from assets.evaluation.losses import response_losses
 from assets.finetuning.encoding import ChatEncoder, Encoded
 from assets.finetuning.scoring import (
     Example,
@@ -89,6 +91,17 @@ def test_two_calls_give_the_same_number_and_change_nothing(
         response_loss(model, [])
 
 
+def test_losses_in_parts_are_the_same_numbers(pair: tuple[Any, Any], examples: list[Example]) -> None:
+    done: list[int] = []
+    expected = response_loss(pair[0], examples, batch_tokens=100)
+    found = response_losses(held(*pair), examples, batch_tokens=100, on_examples=done.append)
+    assert np.array_equal(found.per_example, expected.per_example)
+    assert (found.mean, found.per_task, found.tokens) == (expected.mean, expected.per_task, expected.tokens)
+    assert len(done) > 1 and sum(done) == len(examples)
+    with pytest.raises(ValueError, match="no example"):
+        response_losses(held(*pair), [])
+
+
 def test_log_probabilities_and_states_are_those_of_transformers(
     pair: tuple[Any, Any], examples: list[Example]
 ) -> None:
@@ -114,14 +127,14 @@ def test_batches_hold_every_row_once_and_keep_to_their_size() -> None:
 
 
 def test_exact_match_generates_until_the_end_of_turn(pair: tuple[Any, Any], examples: list[Example]) -> None:
-    report = exact_match(pair[0], pair[1], examples[:4], maximum_new_tokens=24)
+    report = exact_match(held(*pair), examples[:4], maximum_new_tokens=24)
     by_id = {prediction.example_id: prediction for prediction in report.predictions}
     assert by_id["e0"].text == "The capital of France is Paris."
     assert list(by_id) == ["e0", "e1", "e2", "e3"]
     assert report.examples == {"capital": 2, "sum": 2}
     assert report.mean == pytest.approx(np.mean(list(report.per_task.values())))
     prompts = [example.encoded.prompt_ids.tolist() for example in examples[:4]]
-    one_by_one = [generate(pair[0], pair[1], [prompt], maximum_new_tokens=24)[0] for prompt in prompts]
+    one_by_one = [generate(held(*pair), [prompt], maximum_new_tokens=24)[0] for prompt in prompts]
     assert one_by_one == [by_id[f"e{place}"].text for place in range(4)]  # left padding is not seen
 
 

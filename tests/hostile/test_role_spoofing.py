@@ -140,6 +140,7 @@ def test_a_benchmark_s_question_is_text_to_the_harness(tokenizers: dict[str, Any
     from lm_eval.api.instance import Instance
 
     from assets.evaluation.benchmarks.harness_model import HarnessModel
+    from assets.evaluation.loaded import held
 
     seen: list[tuple[list[int], list[int]]] = []
 
@@ -152,7 +153,7 @@ def test_a_benchmark_s_question_is_text_to_the_harness(tokenizers: dict[str, Any
     count = ChatEncoder(tokenizer)
     texts = [f"word {canonical_text(text)} word" for text in PAYLOADS.values()]
     for templated in (True, False):
-        model = Seeing((None, tokenizer), templated=templated, batch_tokens=64, track=untracked)
+        model = Seeing(held(None, tokenizer), templated=templated, batch_tokens=64, track=untracked)
 
         def context(text: str, model: Any = model, templated: bool = templated) -> str:
             turns = [{"role": "user", "content": text}]

@@ -4,6 +4,9 @@ Prompts are padded on the left and share one key-value cache. A text that has en
 the next prompt takes it, so that a few long texts do not hold up a batch of short ones. Which texts share a
 batch changes sums by rounding only. Models with another kind of cache than one key and value per token and
 layer are left to `generate` of transformers, batch by batch.
+
+Prompts are handed out in parts of `BATCHES_OF_A_PART` full batches, here as elsewhere, so that texts do not
+depend on the number of workers.
 """
 
 from collections import deque
@@ -13,11 +16,16 @@ from typing import Any
 
 import torch
 
+from assets.evaluation.loaded import LoadedModel, in_evaluation
+
 CACHE_BYTES = {"cpu": 1 << 30, "cuda": 8 << 30}
 """Keys and values kept at once, by device."""
 
 ROWS = {"cpu": 24, "cuda": 256}
 """Most rows of a batch: on a CPU, more rows than this make each step longer by as much as they add."""
+
+BATCHES_OF_A_PART = 8
+"""At the end of a part no prompt takes the rows that get free, which costs little in so long a part."""
 
 REFILL = 0.25
 """Share of rows that must be free before prompts take them: a prompt's first pass holds up the others."""
@@ -36,8 +44,7 @@ class _Row:
 
 
 def generate_until(
-    model: Any,
-    tokenizer: Any,
+    model: LoadedModel,
     prompts: Sequence[Sequence[int]],
     *,
     until: Sequence[str],
@@ -49,22 +56,44 @@ def generate_until(
     A text ends with the model's end token, with one of `until`, or after `maximum_new_tokens`. Special
     tokens are left out of texts. `on_texts` gets the number of texts done since the last time.
     """
-    stops = [one for one in until if one]
     texts = [""] * len(prompts)
-
-    def done(place: int, tokens: Sequence[int]) -> None:
-        texts[place] = cut(tokenizer.decode(tokens, skip_special_tokens=True), stops)
+    if not prompts:
+        return texts
+    # Longest first: what does not fit in memory shows at once, and neighbours are about as long.
+    order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
+    size = BATCHES_OF_A_PART * model.ask(_most_rows)
+    places = [order[start : start + size] for start in range(0, len(order), size)]
+    stops = [one for one in until if one]
+    parts = (_Part([prompts[place] for place in part], stops, maximum_new_tokens) for part in places)
+    for part, found in zip(places, model.map(parts), strict=True):
+        for place, text in zip(part, found, strict=True):
+            texts[place] = text
         if on_texts is not None:
-            on_texts(1)
-
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            _Batch(model, tokenizer, prompts, stops, maximum_new_tokens, done).run()
-    finally:
-        model.train(was_training)
+            on_texts(len(part))
     return texts
+
+
+def _most_rows(model: Any, tokenizer: Any) -> int:
+    return ROWS[model.get_input_embeddings().weight.device.type]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The texts of some prompts, the longest first."""
+
+    prompts: Sequence[Sequence[int]]
+    stops: Sequence[str]
+    maximum_new_tokens: int
+
+    def __call__(self, model: Any, tokenizer: Any) -> list[str]:
+        texts = [""] * len(self.prompts)
+
+        def done(place: int, tokens: Sequence[int]) -> None:
+            texts[place] = cut(tokenizer.decode(tokens, skip_special_tokens=True), self.stops)
+
+        with in_evaluation(model):
+            _Batch(model, tokenizer, self.prompts, self.stops, self.maximum_new_tokens, done).run()
+        return texts
 
 
 def cut(text: str, until: Sequence[str]) -> str:
@@ -97,9 +126,8 @@ class _Batch:
         self.stops, self.most, self.done = stops, most, done
         self.ends = end_tokens(model, tokenizer)
         self.device = model.get_input_embeddings().weight.device
-        # Longest first: what does not fit in memory shows at once, and neighbours are about as long.
-        self.waiting = deque(sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place)))
-        longest = len(prompts[self.waiting[0]]) if prompts else 0
+        self.waiting = deque(range(len(prompts)))
+        longest = len(prompts[0])
         self.room = max(1, min(ROWS[self.device.type], self._fitting(longest + most)))
         self.rows: list[_Row] = []
         self.cache: Any = None

@@ -1,4 +1,4 @@
-"""A loaded model as lm-evaluation-harness takes one: its requests, tokenised as the harness's hf backend does.
+"""A model as lm-evaluation-harness takes one: its requests, tokenised as the harness's hf backend does.
 
 With one difference: a control token that stands in a question, an example or a choice is text. The harness passes
 whole prompts as strings, so control tokens in contents get a mark inside before the chat template is filled, and
@@ -24,7 +24,8 @@ from lm_eval.models.utils import (
 )
 
 from assets.evaluation.benchmarks.generation import generate_until
-from assets.evaluation.benchmarks.likelihood import Score, can_be_taken_apart, log_likelihoods
+from assets.evaluation.benchmarks.likelihood import Score, log_likelihoods, taken_apart
+from assets.evaluation.loaded import LoadedModel
 from resources.chat_template import ChatTemplate, TemplateRefused
 from resources.errors import SultanaError
 from resources.plain_tokens import PlainTokens
@@ -38,16 +39,20 @@ Track = Callable[[str, float, str], AbstractContextManager[Progress]]
 """Shows progress of (label, total, unit): `Stage.progress`."""
 
 
-class HarnessModel(TemplateLM):
-    """(model, tokenizer) behind the harness's interface. Deterministic for the same weights and requests."""
+def _longest_input(model: Any, tokenizer: Any) -> int:
+    return int(resolve_max_length(model.config, tokenizer))
 
-    def __init__(self, pair: tuple[Any, Any], *, templated: bool, batch_tokens: int, track: Track) -> None:
+
+class HarnessModel(TemplateLM):
+    """A model behind the harness's interface. Deterministic for the same weights and requests."""
+
+    def __init__(self, model: LoadedModel, *, templated: bool, batch_tokens: int, track: Track) -> None:
         """`templated`: contexts come from `apply_chat_template` of this model; otherwise every context is text.
 
         `batch_tokens` bounds the places of a forward pass of multiple choice.
         """
         super().__init__()
-        self.model, self.tokenizer = pair
+        self.model, self.tokenizer = model, model.tokenizer
         self.templated = templated
         self._plain = PlainTokens(self.tokenizer)
         self.batch_tokens = batch_tokens
@@ -70,10 +75,10 @@ class HarnessModel(TemplateLM):
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
 
-    @property
+    @cached_property
     def max_length(self) -> int:
         """The model's longest input, in tokens."""
-        return int(resolve_max_length(self.model.config, self.tokenizer))
+        return self.model.ask(_longest_input)
 
     @property
     def tokenizer_name(self) -> str:
@@ -140,8 +145,7 @@ class HarnessModel(TemplateLM):
 
     @cached_property
     def _apart(self) -> bool:
-        self.model.eval()
-        return can_be_taken_apart(self.model)
+        return self.model.ask(taken_apart)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Raises NotImplementedError: see this module's docstring."""
@@ -173,7 +177,6 @@ class HarnessModel(TemplateLM):
                     )
                 found = generate_until(
                     self.model,
-                    self.tokenizer,
                     [self.tok_encode(requests[number].args[0])[-longest:] for number in numbers],
                     until=until,
                     maximum_new_tokens=most,

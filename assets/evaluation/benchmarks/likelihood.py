@@ -7,12 +7,14 @@ ours, it keeps a running state) is found out by a small trial and run whole, one
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from assets.evaluation.benchmarks.prefix_lines import Line, lay_out
+from assets.evaluation.loaded import LoadedModel, in_evaluation
 from assets.finetuning.scoring import batches_by_length
 from resources.errors import SultanaError
 
@@ -27,7 +29,7 @@ Score = tuple[float, bool]
 
 
 def log_likelihoods(
-    model: Any,
+    model: LoadedModel,
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     *,
     maximum_length: int,
@@ -38,8 +40,8 @@ def log_likelihoods(
     """The score of each (context, continuation), token ids, in the order given.
 
     A pair of more than `maximum_length` + 1 tokens loses the first ones, as in the harness. `batch_tokens`
-    bounds the places of a forward pass; `on_pairs` gets the number of pairs done since the last time; `apart`
-    is what `can_be_taken_apart` says of the model, where that is known.
+    bounds the places of a forward pass, each of which is a part; `on_pairs` gets the number of pairs done since
+    the last time; `apart` is what `can_be_taken_apart` says of the model, where that is known.
     Raises SultanaError where a continuation is empty or longer than `maximum_length`, or a context empty.
     """
     for context, continuation in pairs:
@@ -53,30 +55,50 @@ def log_likelihoods(
     inputs = [
         tuple((*context, *continuation)[-(maximum_length + 1) :][:-1]) for context, continuation in pairs
     ]
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            if apart is None:
-                apart = can_be_taken_apart(model)
-            lines, found = lay_out(inputs, shared=apart)
-            wanted: list[list[tuple[int, int, int]]] = [[] for _ in lines]
-            for number, (sequence, (_, continuation)) in enumerate(zip(inputs, pairs, strict=True)):
-                line, places = found[sequence]
-                for place, token in zip(places[-len(continuation) :], continuation, strict=True):
-                    wanted[line].append((int(place), int(token), number))
-            sums = np.zeros(len(pairs))
-            greedy = np.ones(len(pairs), np.bool_)
-            for batch in batches_by_length([len(line.ids) for line in lines], batch_tokens):
-                rows = [(row, *one) for row, line in enumerate(batch) for one in wanted[line]]
-                for numbers, values, first in _scores(model, [lines[line] for line in batch], rows, apart):
-                    np.add.at(sums, numbers, values)
-                    np.logical_and.at(greedy, numbers, first)
-                if on_pairs is not None:
-                    on_pairs(len({number for *_, number in rows}))
-    finally:
-        model.train(was_training)
+    if apart is None:
+        apart = model.ask(taken_apart)
+    lines, found = lay_out(inputs, shared=apart)
+    wanted: list[list[tuple[int, int, int]]] = [[] for _ in lines]
+    for number, (sequence, (_, continuation)) in enumerate(zip(inputs, pairs, strict=True)):
+        line, places = found[sequence]
+        for place, token in zip(places[-len(continuation) :], continuation, strict=True):
+            wanted[line].append((int(place), int(token), number))
+    sums = np.zeros(len(pairs))
+    greedy = np.ones(len(pairs), np.bool_)
+    batches = [
+        (
+            [lines[line] for line in batch],
+            [(row, *one) for row, line in enumerate(batch) for one in wanted[line]],
+        )
+        for batch in batches_by_length([len(line.ids) for line in lines], batch_tokens)
+    ]
+    parts = (_Batch(batch, rows, apart) for batch, rows in batches)
+    for (_, rows), scored in zip(batches, model.map(parts), strict=True):
+        for numbers, values, first in scored:
+            np.add.at(sums, numbers, values)
+            np.logical_and.at(greedy, numbers, first)
+        if on_pairs is not None:
+            on_pairs(len({number for *_, number in rows}))
     return [(float(total), bool(first)) for total, first in zip(sums, greedy, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """The scores of one forward pass."""
+
+    lines: Sequence[Line]
+    rows: Sequence[tuple[int, int, int, int]]
+    apart: bool
+
+    def __call__(self, model: Any, tokenizer: Any) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        with in_evaluation(model):
+            return list(_scores(model, self.lines, self.rows, self.apart))
+
+
+def taken_apart(model: Any, tokenizer: Any) -> bool:
+    """`can_be_taken_apart`, as a part."""
+    with in_evaluation(model):
+        return can_be_taken_apart(model)
 
 
 def _scores(

@@ -18,19 +18,20 @@ from assets.evaluation.benchmarks.harness_model import HarnessModel, Track
 from assets.evaluation.benchmarks.plan import Asked
 from assets.evaluation.benchmarks.questions import Question
 from assets.evaluation.benchmarks.tasks import DEFINITIONS, build_task
+from assets.evaluation.loaded import LoadedModel
 
 _UNNAMED_FILTERS = frozenset({"none", "create_test", "extract_code"})
 
 
 def run_benchmarks(
-    pair: tuple[Any, Any],
+    model: LoadedModel,
     asked: Sequence[Asked],
     *,
     apply_chat_template: bool,
     batch_tokens: int,
     track: Track,
 ) -> tuple[list[Score], list[Answer]]:
-    """Ask a (model, tokenizer) every question. Few-shot examples are turns where a chat template is applied.
+    """Ask a model every question. Few-shot examples are turns where a chat template is applied.
 
     Deterministic for the same weights, questions and batches.
     """
@@ -42,8 +43,8 @@ def run_benchmarks(
         by_task: dict[str, list[Question]] = defaultdict(list)
         for question in one.questions:
             by_task[question.task].append(question)
-        model = HarnessModel(
-            pair,
+        harness_model = HarnessModel(
+            model,
             templated=apply_chat_template,
             batch_tokens=batch_tokens,
             track=_named(track, one.benchmark),
@@ -55,7 +56,7 @@ def run_benchmarks(
                 for task, questions in sorted(by_task.items())
             }
             found = evaluate(
-                model,
+                harness_model,
                 {"tasks": tasks},
                 bootstrap_iters=100,  # of metrics that have no formula; none of ours
                 apply_chat_template=apply_chat_template,

@@ -28,11 +28,14 @@ from assets.selection.raise_policy.acquisition import AcquisitionFunction, Criti
 from assets.selection.raise_policy.config import RaiseConfig
 from assets.selection.raise_policy.features import Features
 from assets.selection.raise_policy.policy_file import SavedPolicy
+from assets.selection.raise_policy.pool_scorer import ScorerOf, scorers
 from assets.selection.raise_policy.ppo import update
 from assets.selection.raise_policy.result import Baseline, RaiseResult, RoundReport
 from assets.selection.raise_policy.rollout import Environment, Episode, checked, collect
-from assets.selection.raise_policy.scoring import Classes, StaticFeatures, one_thread
+from assets.selection.raise_policy.scoring import Classes, RowScorer, StaticFeatures, one_thread
 from assets.selection.raise_policy.select import GumbelNoise
+from resources.compute.boundary import Compute
+from resources.compute.this_machine import THIS_MACHINE
 from resources.errors import SultanaError
 
 
@@ -52,6 +55,7 @@ def train_policy(
     initial_policy: SavedPolicy | None = None,
     work: Path | None = None,
     environment_digest: str = "",
+    compute: Compute = THIS_MACHINE,
 ) -> RaiseResult:
     """Learn an acquisition function in the environment and deploy it.
 
@@ -60,7 +64,8 @@ def train_policy(
     NaN: not known); a policy and scores together: the policy is what is fitted. `on_round` gets each round's
     report. With `work`, the state is saved there after every training run, and a training that was killed goes
     on from it to the same end; it is left there when the training is done. `environment_digest` names the
-    environment (model, training, reward examples), so that a state of another one is refused.
+    environment (model, training, reward examples), so that a state of another one is refused. `compute` scores
+    large pools.
 
     Costs `config.training_runs` training runs. Raises SultanaError where features and pool differ in rows, the
     pool can run dry, a performance is not finite, the policy given does not fit, or the state is of other inputs.
@@ -89,11 +94,12 @@ def train_policy(
         training.load_state(saved.load(last))
     else:
         training.start(scores, initial_policy)
-    while len(training.rounds) < config.rounds:
-        report = training.round(save)
-        if on_round is not None:
-            on_round(report)
-    return training.deploy(save)
+    with scorers(training.static, compute) as training.scorer:
+        while len(training.rounds) < config.rounds:
+            report = training.round(save)
+            if on_round is not None:
+                on_round(report)
+        return training.deploy(save)
 
 
 class _PolicyTraining:
@@ -102,6 +108,7 @@ class _PolicyTraining:
     def __init__(self, environment: Environment, features: Features, pool: Pool, config: RaiseConfig) -> None:
         self.environment, self.features, self.pool, self.config = environment, features, pool, config
         self.static = StaticFeatures(features.static)
+        self.scorer: ScorerOf = lambda function: RowScorer(function, self.static)
         self.classes = Classes.of(pool.clusters if config.use_clusters else np.zeros_like(pool.clusters))
         self.seeds = {name: seed_for(config.seed, name) for name in ("actor", "critic", "warm_start")}
         self.function = AcquisitionFunction(self.static.columns, config.hidden, self.seeds["actor"])
@@ -208,7 +215,8 @@ class _PolicyTraining:
 
     def _run(self, noise: GumbelNoise | None) -> Episode:
         self.runs += 1
-        return collect(self.environment, self.function, self.static, self.classes, self.config, noise)
+        scorer = self.scorer(self.function)
+        return collect(self.environment, self.function, self.static, self.classes, self.config, noise, scorer)
 
     def _baseline(self, raise_final: float, save: Callable[[], None]) -> Baseline | None:
         config = self.config

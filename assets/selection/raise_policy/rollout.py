@@ -10,6 +10,7 @@ from torch import Tensor
 
 from assets.selection.raise_policy.acquisition import AcquisitionFunction
 from assets.selection.raise_policy.config import RaiseConfig
+from assets.selection.raise_policy.pool_scorer import Scorer
 from assets.selection.raise_policy.scoring import Classes, RowScorer, StaticFeatures, one_thread
 from assets.selection.raise_policy.select import Batch, GumbelNoise, dealt, select
 from assets.selection.raise_policy.state import EarlierSelections, stage_features
@@ -69,17 +70,18 @@ def collect(
     classes: Classes,
     config: RaiseConfig,
     noise: GumbelNoise | None,
+    scorer: Scorer | None = None,
 ) -> Episode:
     """Run one episode of `config.steps` steps.
 
-    `static` and `classes` are the pool's. Without `noise`, rows are chosen deterministically. With
-    `config.select_every` M > 1, the rows of M steps are chosen at once, in the state before the first of them
-    (RAISE appendix F): M x B rows, none twice, dealt out to the M steps (`select.dealt`). Raises SultanaError
-    where a performance is not finite.
+    `static` and `classes` are the pool's; `scorer` scores it by `function` (None: by a loop here). Without
+    `noise`, rows are chosen deterministically. With `config.select_every` M > 1, the rows of M steps are chosen at
+    once, in the state before the first of them (RAISE appendix F): M x B rows, none twice, dealt out to the M steps
+    (`select.dealt`). Raises SultanaError where a performance is not finite.
     """
     performances = [checked(environment.reset(), 0)]
     batches: list[Batch] = []
-    scorer = RowScorer(function, static)
+    scorer = scorer or RowScorer(function, static)
     ahead: list[Batch] = []
     for step in range(config.steps):
         if not ahead:

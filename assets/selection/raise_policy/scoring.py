@@ -102,22 +102,27 @@ class RowScorer:
         self, function: AcquisitionFunction, static: StaticFeatures, rows_at_once: int = ROWS_AT_ONCE
     ) -> None:
         self.function, self.static, self.rows_at_once = function, static, rows_at_once
-        self._kept: list[Tensor] = []
+        self._kept: dict[int, Tensor] = {}
         self._keep = len(static) * function.hidden * 4 <= KEPT_BYTES
 
-    def blocks(self, stage: Tensor, earlier: EarlierSelections) -> Iterator[tuple[int, Tensor]]:
-        """(first position, scores (n,) float32) of the pool's blocks in order, at `stage` (2,)."""
+    def blocks(
+        self, stage: Tensor, earlier: EarlierSelections, first: int = 0, end: int | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """(first position, scores (n,) float32) of the pool's blocks in order, at `stage` (2,).
+
+        Only of the rows from `first` up to `end`: a whole number of blocks, but for the pool's last.
+        """
+        end = len(self.static) if end is None else end
         by_stage, _, by_count = self.function.parts()
         of_stage = by_stage @ stage
         buffer = torch.empty(self.rows_at_once, self.function.hidden)
-        for number, start in enumerate(range(0, len(self.static), self.rows_at_once)):
-            if number < len(self._kept):
-                of_rows = self._kept[number]
-            else:
-                stop = min(start + self.rows_at_once, len(self.static))
+        for start in range(first, end, self.rows_at_once):
+            of_rows = self._kept.get(start)
+            if of_rows is None:
+                stop = min(start + self.rows_at_once, end)
                 of_rows = self.function.static_part(self.static.block(start, stop))
                 if self._keep:
-                    self._kept.append(of_rows)
+                    self._kept[start] = of_rows
             hidden = _hidden(of_rows, of_stage, by_count, *earlier.within(start, len(of_rows)), buffer)
             yield start, self.function.output(hidden)
 
