@@ -7,6 +7,7 @@ from pathlib import Path
 from resources import lance_folder
 from resources.files import sync_filesystem
 from resources.reclaimed import reclaimed
+from resources.table_fragments import nothing_awaited
 from resources.tables import LanceTables
 from resources.time_limit import within_time
 
@@ -17,9 +18,15 @@ _PLACES = ("data", "_deletions", "_indices", "_transactions")
 def files_of_no_version(tables: LanceTables, table: str, idle_seconds: float = 0.0) -> list[Path]:
     """Files that no version on disk and no acknowledged version has, and that were not written to for so long.
 
-    Only for use under the writer lock. Raises SultanaError, ValueError, OSError or RuntimeError where the files of a
-    version cannot be listed: then it is not known which are needed.
+    Only for use under the writer lock. None while files may wait for their commit (`LanceTables.fragments`). Raises
+    SultanaError, ValueError, OSError or RuntimeError where the files of a version cannot be listed: then it is not
+    known which are needed.
     """
+    with nothing_awaited(tables.lock(table)) as settled:
+        return _files_of_no_version(tables, table, idle_seconds) if settled else []
+
+
+def _files_of_no_version(tables: LanceTables, table: str, idle_seconds: float) -> list[Path]:
     folder = tables.path(table)
     versions = lance_folder.versions_on_disk(folder)
     if not versions:

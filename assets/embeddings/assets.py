@@ -1,12 +1,12 @@
 """The door of the stage `embeddings`: a vector for every instruction, made once per row and embedder."""
 
-import itertools
 import time
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from assets.embeddings.config import EmbeddingsConfig
 from assets.identity import digest
@@ -107,43 +107,47 @@ def _embed(
     content: str,
 ) -> int:
     """Embeds what is missing, a commit every `commit_rows` rows at most; returns the number of new rows."""
-    from assets.embeddings.embed import BATCH_ROWS, embed_missing, text_to_embed
+    from assets.embeddings.embed import BATCH_ROWS, embed_rows, missing_rows
+    from resources.table_fragments import in_portions
 
     head = stage.tables.head(record.table)
-    existing: set[str] = set()
-    if head is not None:
-        existing = set(stage.tables.read(head, columns=["instruction_id"])["instruction_id"].to_pylist())
     # Where a row came back, so does its vector.
     erased = erased_rows(stage.tables, record.table)
-    existing -= erased
-    texts = {
-        row["instruction_id"]: text_to_embed(row["messages"], config.text.value)
-        for batch in stage.tables.batches(instructions, columns=["instruction_id", "messages"])
-        for row in batch.to_pylist()
-        if row["instruction_id"] not in existing
-    }
+    existing = pa.array([], pa.string())
+    if head is not None:
+        existing = stage.tables.read(head, columns=["instruction_id"])["instruction_id"].combine_chunks()
+        existing = existing.filter(
+            pc.invert(pc.is_in(existing, value_set=pa.array(sorted(erased), pa.string())))
+        )
+    ids = stage.tables.read(instructions, columns=["instruction_id"])["instruction_id"]
+    missing = missing_rows(ids, existing)
     batches_of_a_commit = -(-config.commit_rows // BATCH_ROWS)
-    with stage.progress("embedding", len(texts)) as progress:
-        batches = embed_missing(
-            texts,
-            set(),
+    with (
+        stage.progress("embedding", len(missing)) as progress,
+        stage.tables.fragments(record) as target,
+    ):
+        parts = embed_rows(
+            stage.tables.path(instructions.table),
+            instructions,
+            missing,
+            target,
             model,
+            text=config.text.value,
             batch_rows=config.commit_rows // batches_of_a_commit,
             on_progress=progress.advance,
             compute=engine,
         )
-        while chunk := list(itertools.islice(batches, batches_of_a_commit)):
-            rows = pa.Table.from_batches(chunk, schema=record.schema)
-            ids = rows["instruction_id"].to_pylist()
+        for portion in in_portions(stage.tables.path(record.table), parts, batches_of_a_commit):
+            done = [one for part in portion for one in part.keys.to_pylist()]
             stage.write(
                 record,
-                rows,
+                portion,
                 mode="upsert" if head is not None else "overwrite",
                 content=content,
-                part=[ids, *_again(erased.intersection(ids), head)],
+                part=[done, *_again(erased.intersection(done), head)],
             )
             head = stage.tables.head(record.table)
-    return len(texts)
+    return len(missing)
 
 
 def _again(erased: set[str], head: TableRef | None) -> list[int]:

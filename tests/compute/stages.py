@@ -1,5 +1,6 @@
 """What each stage makes of small real inputs with an engine, as bytes and numbers to compare."""
 
+import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,6 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from resources.compute.boundary import Compute
+from resources.orphans import files_of_no_version, remove_files
+from resources.table_refs import Provenance, TableRef
+from resources.table_verification import verify_version
+from resources.tables import LanceTables
 
 ROWS = 3000
 Made = dict[str, Any]
@@ -25,16 +30,62 @@ def texts(count: int = ROWS) -> list[str]:
     return found
 
 
-def embedding(compute: Compute) -> Made:
-    """Vectors of 96 texts by the embedded embedder, in 6 parts."""
-    from assets.embeddings.embed import embed_missing
+def embedding(compute: Compute, folder: Path) -> Made:
+    """Vectors of 192 texts by the embedded embedder, in 12 parts that workers write, committed two at a time."""
+    from assets.embeddings.embed import embed_rows, missing_rows
+    from assets.records import INSTRUCTIONS, embeddings_record
     from resources.embedder import SentenceEmbedder
+    from resources.table_fragments import in_portions
 
-    given = {f"{number:032x}": text for number, text in enumerate(texts(96))}
-    batches = embed_missing(given, set(), SentenceEmbedder(device="cpu"), batch_rows=16, compute=compute)
-    made = pa.Table.from_batches(batches)
-    vectors = np.stack(made["vector"].to_numpy(zero_copy_only=False))
-    return {"ids": made["instruction_id"].to_pylist(), "vectors": vectors}
+    tables = LanceTables(Path(tempfile.mkdtemp(dir=folder)) / "lance")
+    given = [
+        {
+            "instruction_id": f"{number * 5 % 192:032x}",
+            "task": None,
+            "messages": [{"role": "user", "content": text}],
+            "origins": [],
+            "scores": None,
+        }
+        for number, text in enumerate(texts(192))
+    ]
+    rows = pa.Table.from_pylist(given, schema=INSTRUCTIONS.schema)
+    read = tables.write(
+        INSTRUCTIONS, rows, mode="overwrite", provenance=Provenance("run", "instructions", "1")
+    )
+    embedder = SentenceEmbedder(device="cpu")
+    record = embeddings_record("stage", embedder.dimension)
+    places = missing_rows(rows["instruction_id"], pa.array([], pa.string()))
+    with tables.fragments(record) as target:
+        parts = embed_rows(
+            tables.path(read.table), read, places, target, embedder, batch_rows=16, compute=compute
+        )
+        for number, portion in enumerate(in_portions(tables.path(record.table), parts, 2)):
+            made = tables.write(
+                record,
+                portion,
+                mode="upsert" if number else "overwrite",
+                provenance=Provenance("run", "embeddings", str(number)),
+            )
+    found = tables.read(made)
+    return {
+        "ids": found["instruction_id"].to_pylist(),
+        "vectors": np.stack(found["vector"].to_numpy(zero_copy_only=False)),
+        "digest": made.digest,
+        **sound(tables, made),
+    }
+
+
+def sound(tables: LanceTables, made: TableRef) -> Made:
+    """How many versions there are, what is wrong with the last, and how many files of none the clean-up leaves."""
+    with tables.locked(made.table):
+        remove_files(tables.path(made.table), files_of_no_version(tables, made.table))
+        left = files_of_no_version(tables, made.table)
+    problems = verify_version(tables, made, every_row=True).problems
+    return {
+        "versions": len(tables.versions(made.table)),
+        "problems": [*map(str, problems), *map(str, tables.check())],
+        "orphans": len(left),
+    }
 
 
 def duplicates(compute: Compute) -> Made:

@@ -1,12 +1,19 @@
 """Incremental embedding: only what is missing, the same vectors however it is split."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from assets.embeddings.embed import embed_missing, text_to_embed
-from assets.records import embeddings_record
+from assets.embeddings.embed import embed_rows, missing_rows, text_to_embed
+from assets.records import INSTRUCTIONS, embeddings_record
 from resources.embedder import SentenceEmbedder
+from resources.table_fragments import Fragments
+from resources.table_refs import Provenance, TableRef
+from resources.tables import LanceTables
+
+Instructions = tuple[LanceTables, TableRef]
 
 MESSAGES = [
     {"role": "system", "content": "Be brief."},
@@ -27,30 +34,71 @@ def texts() -> dict[str, str]:
     return {f"{number * 7 % 30:032x}": f"Name fruit {number % 20}, please." for number in range(30)}
 
 
-def vectors(batches: list[pa.RecordBatch]) -> dict[str, list[float]]:
-    return {row["instruction_id"]: row["vector"] for batch in batches for row in batch.to_pylist()}
+@pytest.fixture(scope="module")
+def instructions(tmp_path_factory: pytest.TempPathFactory, texts: dict[str, str]) -> Instructions:
+    """A table of these texts, in no order of their ids."""
+    tables = LanceTables(tmp_path_factory.mktemp("store"))
+    rows = [
+        {
+            "instruction_id": name,
+            "task": None,
+            "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}],
+            "origins": [],
+            "scores": None,
+        }
+        for name, text in texts.items()
+    ]
+    table = pa.Table.from_pylist(rows, schema=INSTRUCTIONS.schema)
+    return tables, tables.write(
+        INSTRUCTIONS, table, mode="overwrite", provenance=Provenance("run", "instructions", "1")
+    )
 
 
-def test_only_missing_rows_are_embedded(embedder: SentenceEmbedder, texts: dict[str, str]) -> None:
+def embedded(
+    instructions: Instructions, embedder: SentenceEmbedder, existing: set[str], name: str, **settings: Any
+) -> tuple[list[int], dict[str, list[float]]]:
+    """The rows of each part, and what was committed, by id in the order of the table."""
+    tables, ref = instructions
+    record = embeddings_record(name, embedder.dimension)
+    ids = tables.read(ref, columns=["instruction_id"])["instruction_id"]
+    missing = missing_rows(ids, pa.array(sorted(existing), pa.string()))
+    with tables.fragments(record) as target:
+        parts = list(
+            embed_rows(tables.path(ref.table), ref, missing, target, embedder, batch_rows=7, **settings)
+        )
+        if not parts:
+            return [], {}
+        made = tables.write(
+            record, Fragments(parts), mode="overwrite", provenance=Provenance("run", "embeddings", name)
+        )
+    rows = tables.read(made)
+    assert rows.schema.equals(record.schema)
+    return [part.rows for part in parts], {row["instruction_id"]: row["vector"] for row in rows.to_pylist()}
+
+
+def test_only_missing_rows_are_embedded(
+    instructions: Instructions, embedder: SentenceEmbedder, texts: dict[str, str]
+) -> None:
     done: list[int] = []
     existing = set(list(texts)[:12])
-    batches = list(embed_missing(texts, existing, embedder, batch_rows=7, on_progress=done.append))
-    assert [batch.num_rows for batch in batches] == [7, 7, 4]
-    assert all(batch.schema == embeddings_record("", 384).schema for batch in batches)
-    names = [name for batch in batches for name in batch["instruction_id"].to_pylist()]
-    assert names == sorted(set(texts) - existing)
-    assert sum(done) == 18
+    parts, found = embedded(instructions, embedder, existing, "some", on_progress=done.append)
+    assert parts == [7, 7, 4] and sum(done) == 18
+    assert list(found) == sorted(set(texts) - existing)
 
 
-def test_batches_change_no_vector(embedder: SentenceEmbedder, texts: dict[str, str]) -> None:
-    whole = vectors(list(embed_missing(texts, set(), embedder)))
-    parts = vectors(list(embed_missing(dict(reversed(texts.items())), set(), embedder, batch_rows=4)))
-    assert parts == whole
-    np.testing.assert_array_equal(whole["0" * 32], embedder.embed([texts["0" * 32]])[0])
+def test_parts_change_no_vector(
+    instructions: Instructions, embedder: SentenceEmbedder, texts: dict[str, str]
+) -> None:
+    _, found = embedded(instructions, embedder, set(), "all")
+    assert list(found) == sorted(texts)
+    whole = embedder.embed([texts[name] for name in found])
+    np.testing.assert_array_equal(np.array(list(found.values()), np.float32), whole)
 
 
-def test_nothing_missing_gives_no_batch(embedder: SentenceEmbedder, texts: dict[str, str]) -> None:
-    assert list(embed_missing(texts, set(texts), embedder)) == []
+def test_nothing_missing_gives_no_part(
+    instructions: Instructions, embedder: SentenceEmbedder, texts: dict[str, str]
+) -> None:
+    assert embedded(instructions, embedder, set(texts), "none") == ([], {})
 
 
 def test_text_is_the_user_turns_or_the_conversation() -> None:
