@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -248,6 +249,11 @@ def in_portions(folder: Path, parts: Iterable[Written], most: int) -> Iterator[F
         raise
     if held:
         yield Fragments(held)
+
+
+def all_together(folder: Path, parts: Iterable[Written]) -> Fragments:
+    """All parts at once; on an error the files of those in hand are removed."""
+    return next(in_portions(folder, parts, sys.maxsize), Fragments(()))
 
 
 def target_of(folder: Path, record: Record) -> Target:

@@ -13,7 +13,7 @@ Readers open the version they were given, never "the newest".
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _READ_AHEAD_BYTES = 16 << 20
 Mode = Literal["overwrite", "append", "upsert"]
-Rows = pa.Table | Iterable[pa.RecordBatch] | Fragments
+Rows: TypeAlias = pa.Table | Iterable[pa.RecordBatch] | Fragments
 
 
 def _ref(commit: Commit) -> TableRef:

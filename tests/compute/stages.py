@@ -1,7 +1,10 @@
 """What each stage makes of small real inputs with an engine, as bytes and numbers to compare."""
 
+import gzip
+import json
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pyarrow as pa
 
 from resources.compute.boundary import Compute
 from resources.orphans import files_of_no_version, remove_files
+from resources.table_fragments import Written
 from resources.table_refs import Provenance, TableRef
 from resources.table_verification import verify_version
 from resources.tables import LanceTables
@@ -85,6 +89,50 @@ def sound(tables: LanceTables, made: TableRef) -> Made:
         "versions": len(tables.versions(made.table)),
         "problems": [*map(str, problems), *map(str, tables.check())],
         "orphans": len(left),
+    }
+
+
+def reading(compute: Compute, folder: Path) -> Made:
+    """Rows of files of lines, of which some are cut, of an array, a table and a packed file, as workers write them."""
+    from assets.instructions import parts
+    from assets.instructions.raw import ReadCounts, SourceSpec
+    from assets.records import RAW_INSTRUCTIONS
+    from resources.table_fragments import all_together
+
+    parts.PART_BYTES = 30_000
+    place = Path(tempfile.mkdtemp(dir=folder))
+    sources = place / "sources"
+    sources.mkdir()
+    lines = [json.dumps({"prompt": text, "completion": "Yes."}).encode() for text in texts()]
+    lines[5::100] = [b"broken"] * len(lines[5::100])
+    (sources / "a.jsonl").write_bytes(b"\n".join(lines[:1500]))
+    (sources / "array.json").write_bytes(b"[" + b",".join(lines[1506:1600]) + b"]")
+    (sources / "packed.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines[1600:2000]), mtime=0))
+    (sources / "table.csv").write_bytes(b'prompt,completion\n"a\nb",c\n' + b"d,e\n" * 400 + b"f,g,h\n")
+    (sources / "z.jsonl").write_bytes(b"\n".join(lines[2000:]) + b"\n")
+    specs = [SourceSpec("one", str(sources)), SourceSpec("two", str(sources / "a.jsonl"))]
+    tables, counts = LanceTables(place / "lance"), ReadCounts()
+    problems: Counter[str] = Counter()
+    with tables.fragments(RAW_INSTRUCTIONS) as target:
+
+        def written() -> Iterator[Written]:
+            for part in parts.read_parts(specs, target, compute, copies=place, counts=counts):
+                assert part.written is not None
+                problems.update(part.tally.problems)
+                yield part.written
+
+        made = tables.write(
+            RAW_INSTRUCTIONS,
+            all_together(tables.path(RAW_INSTRUCTIONS.table), written()),
+            mode="overwrite",
+            provenance=Provenance("run", "raw_instructions", "1"),
+        )
+    return {
+        "rows": tables.read(made).to_pylist(),
+        "counts": counts,
+        "reasons": problems,
+        "digest": made.digest,
+        **sound(tables, made),
     }
 
 
@@ -211,6 +259,7 @@ def training_rows(folder: Path, count: int) -> list[Any]:
 
 
 STAGES: dict[str, Callable[..., Made]] = {
+    "reading": reading,
     "embedding": embedding,
     "near-duplicates": duplicates,
     "contamination": contamination,
