@@ -144,7 +144,8 @@ class MeteredSession(CountedSession):
             parts = [_in_a_file(part) for part in self._parts(rows)]
             spent = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"] - before
             self._pools[key] = (parts, spent, set(used))
-        yield from parts
+        for part in parts:
+            yield replace(part, gradients=part.gradients.to(self.decoder.device))
 
     def _parts(self, rows: Sequence[Any]) -> Iterator[Any]:
         parts = super().row_gradients(rows)
@@ -163,7 +164,7 @@ def _in_a_file(part: RowGradients) -> RowGradients:
     with tempfile.TemporaryFile() as file:
         mapped = np.memmap(file, dtype=gradients.dtype, mode="w+", shape=gradients.shape)
     mapped[:] = gradients
-    return replace(part, gradients=torch.from_numpy(mapped).to(part.gradients.device))
+    return replace(part, gradients=torch.from_numpy(mapped))
 
 
 class SharedStates(FrozenStates):

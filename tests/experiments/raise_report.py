@@ -1,8 +1,9 @@
-"""The tables of the experiment on selection: for each pool and reward, every arm against random.
+"""The tables of the experiment on selection: for each pool, device and reward, every arm against random.
 
-Gains are random's loss less the arm's, and the arm's accuracy less random's: above zero the arm is better. They
-are paired by seed, with a 95 % interval. Φ is what one full-data training would cost: three epochs over the
-pool's tokens at the CPU-seconds a token that the final trainings of random took.
+Runs on a CUDA device are compared among themselves: their numbers differ from the CPU's. Gains are random's loss
+less the arm's, and the arm's accuracy less random's: above zero the arm is better. They are paired by seed, with
+a 95 % interval. Φ is what one full-data training would cost: three epochs over the pool's tokens at the
+CPU-seconds a token that the final trainings of random took; of CUDA devices no cost is told.
 """
 
 from collections.abc import Sequence
@@ -14,34 +15,39 @@ from tests.experiments.report import paired
 from tests.experiments.rewards import REWARDS
 
 RANDOM = "random"
+CPU = "cpu"
+DEVICES = (CPU, "cuda")
 EPOCHS = 3
 
 
 def summary(
     lines: Sequence[dict[str, Any]], pools: Sequence[str], rewards: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """For each pool and reward that something was run for: Φ in CPU-seconds, and an entry an arm."""
+    """For each pool, device and reward that something was run for: Φ in CPU-seconds, and an entry an arm."""
     found = []
     for pool in pools:
-        of_pool = [line for line in lines if line["pool"] == pool]
-        phi = full_training([line for line in of_pool if line["arm"] == RANDOM])
-        for reward in rewards:
-            mine = [
-                line
-                for line in of_pool
-                if line["reward"] in ((reward,) if reward == "gsm8k" else (reward, None))
-                and set(REWARDS[reward]) <= line["loss"].keys()
-            ]
-            if mine:
-                found.append(
-                    {
-                        "pool": pool,
-                        "reward": reward,
-                        "pool_rows": mine[0]["pool_rows"],
-                        "phi_cpu_seconds": phi,
-                        "arms": _arms(mine, reward, phi),
-                    }
-                )
+        for device in DEVICES:
+            here = [line for line in lines if line["pool"] == pool and line.get("device", CPU) == device]
+            plain = [line for line in here if line["arm"] == RANDOM]
+            phi = full_training(plain) if device == CPU else None
+            for reward in rewards:
+                mine = [
+                    line
+                    for line in here
+                    if line["reward"] in ((reward,) if reward == "gsm8k" else (reward, None))
+                    and set(REWARDS[reward]) <= line["loss"].keys()
+                ]
+                if mine:
+                    found.append(
+                        {
+                            "pool": pool,
+                            "device": device,
+                            "reward": reward,
+                            "pool_rows": mine[0]["pool_rows"],
+                            "phi_cpu_seconds": phi,
+                            "arms": _arms(mine, reward, phi),
+                        }
+                    )
     return found
 
 
@@ -97,10 +103,10 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def overview(found: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table for each pool: an arm a line, and its gain in loss for each reward."""
+    """A Markdown table for each pool and device: an arm a line, and its gain in loss for each reward."""
     parts = []
-    for pool in dict.fromkeys(one["pool"] for one in found):
-        mine = [one for one in found if one["pool"] == pool]
+    for place in dict.fromkeys(_place(one) for one in found):
+        mine = [one for one in found if _place(one) == place]
         planted = any(arm["relevant"] is not None for one in mine for arm in one["arms"])
         head = [
             "arm",
@@ -125,9 +131,13 @@ def overview(found: Sequence[dict[str, Any]]) -> str:
                     _cost(_mean(costs)),
                 ]
             )
-        parts.append(f"### Pool {pool}: gain in loss against random (95 %)\n")
+        parts.append(f"### Pool {place}: gain in loss against random (95 %)\n")
         parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n")
     return "\n".join(parts)
+
+
+def _place(one: dict[str, Any]) -> str:
+    return str(one["pool"]) if one["device"] == CPU else f"{one['pool']} on {one['device']}"
 
 
 def _share(arm: dict[str, Any] | None) -> str:
@@ -141,7 +151,7 @@ def tables(found: Sequence[dict[str, Any]]) -> str:
     parts = [overview(found)]
     for one in found:
         phi = f"; Φ = {one['phi_cpu_seconds']:,.0f} CPU-s" if one["phi_cpu_seconds"] else ""
-        parts.append(f"### Pool {one['pool']} ({one['pool_rows']:,} rows), reward {one['reward']}{phi}\n")
+        parts.append(f"### Pool {_place(one)} ({one['pool_rows']:,} rows), reward {one['reward']}{phi}\n")
         head = ["arm", "seeds", "loss", "gain in loss (95 %)", "accuracy", "gain in accuracy (95 %)"]
         head += ["relevant", "distinct rows", "loss on the reward set", "selecting (Φ)", "final training (Φ)"]
         rows = [head, ["---"] * len(head)]

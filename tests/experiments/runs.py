@@ -315,7 +315,9 @@ def _mean_loss(asked: Sequence[Question], measured: Mapping[str, float], tokens:
 def identity(
     settings: Settings, rows: PoolRows, reward: str | None, arm: str, seed: int, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All that decides a run but the code."""
+    """All that decides a run but the code; a device other than the CPU among it, whose numbers are others."""
+    import torch
+
     return {
         "experiment": "raise",
         "settings": asdict(settings),
@@ -325,6 +327,7 @@ def identity(
         "arm": arm,
         "seed": seed,
         "options": dict(options),
+        **({"device": "cuda"} if torch.cuda.is_available() else {}),
     }
 
 

@@ -191,6 +191,23 @@ def test_gains_are_paired_by_seed_and_costs_are_in_full_trainings() -> None:
     assert tables([]) == "Nothing has been run with these settings."
 
 
+def test_runs_on_another_device_are_compared_among_themselves() -> None:
+    lines = [line("random", 0, 0.5, reward="gsm8k"), line("random", 0, 0.75, reward="gsm8k", device="cuda")]
+    lines.append(line("raise", 0, 0.5, reward="gsm8k", device="cuda"))
+    here, there = summary(lines, ["alpaca", "planted"], ["gsm8k"])
+    assert [arm["arm"] for arm in here["arms"]] == ["random"] and here["phi_cpu_seconds"] is not None
+    assert there["arms"][1]["loss_gain"]["mean"] == 0.25 and there["phi_cpu_seconds"] is None
+    assert "### Pool planted on cuda: gain" in tables([here, there])
+
+
+def test_the_tables_on_record_are_those_of_the_lines_on_record() -> None:
+    folder = Path(__file__).parent / "measured"
+    lines = [one for name in ("raise", "raise_cuda") for one in Results(folder / f"{name}.jsonl").lines()]
+    assert {one["settings"]["candidates"] for one in lines} == {Settings().candidates}
+    found = summary(lines, raise_command.POOLS, list(rewards.REWARDS))
+    assert tables(found) + "\n" == (folder / "raise.md").read_text(encoding="utf-8")
+
+
 def test_rows_count_as_relevant_by_task_in_the_planted_pool_only() -> None:
     rows = {
         "a": {"source": "flan_cot_33k", "task": "aqua_train"},

@@ -1,7 +1,6 @@
 """R10: the writer of checkpoints is killed at any moment. What is chosen always loads, and nothing newer is lost."""
 
 import json
-import logging
 import os
 import random
 import signal
@@ -15,10 +14,9 @@ import torch
 from assets.finetuning.checkpoints import CheckpointFolder
 from resources import files
 from resources.files import sha256_file
+from tests.faults.counts import SEED, tell
 from tests.faults.launched import kills
 
-LOG = logging.getLogger(__name__)
-SEED = 20264
 DIGEST = "d"
 
 
@@ -86,7 +84,7 @@ def test_the_chosen_checkpoint_can_always_be_loaded(tmp_path: Path) -> None:
         write_until_killed(root, acknowledged, chosen.step, reaching=chosen.step + 1)
         assert not list(root.glob(".partial-*"))
     assert partial > count // 10
-    LOG.warning("seed %d: %d kills, %d of them within a checkpoint; step %d", SEED, count, partial, last)
+    tell(f"seed {SEED}: {count} kills, {partial} of them within a checkpoint; step {last}")
 
 
 @pytest.mark.parametrize("named", ["rename", "sync_path", "sha256_file", "save_file"])

@@ -1,6 +1,5 @@
 """R7: the daemon is killed while a sensor asks for runs. Each key gets exactly one run, and each run ends."""
 
-import logging
 import os
 import random
 import signal
@@ -17,11 +16,10 @@ import pytest
 
 from orchestration.dead_runs import fail_dead_runs
 from orchestration.instance import open_instance
+from tests.faults.counts import SEED, tell
 from tests.faults.keyed_definitions import DONE_FILE, KEYS_FILE
 from tests.faults.launched import PROJECT, kills, wait_for
 
-LOG = logging.getLogger(__name__)
-SEED = 20262
 KEYS_FOR_EACH_KILL = 3
 MODULE = "tests.faults.keyed_definitions"
 
@@ -77,6 +75,4 @@ def test_each_key_gets_exactly_one_run(tmp_path: Path, monkeypatch: pytest.Monke
         assert set(done) == set(keys)
         again = sum(run.parent_run_id is not None for run in instance.get_runs())
         assert sum(done.values()) <= len(keys) + again
-    LOG.warning(
-        "seed %d: %d kills, %d keys, one run each; %d were tried again", SEED, count, len(keys), again
-    )
+    tell(f"seed {SEED}: {count} kills, {len(keys)} keys, one run each; {again} were tried again")

@@ -28,10 +28,10 @@ from orchestration.instance import LAUNCHER, SETTINGS, open_instance
 from orchestration.run_workers import WatchedRunLauncher
 from resources.errors import SultanaError
 from resources.run_process import PROCESS_TAG, carried_out, check_in_progress
+from tests.faults.counts import tell
 from tests.faults.launched import PROJECT, status_of, wait_for
 from tests.orchestration.servers import sultana_ui
 
-LOG = logging.getLogger(__name__)
 WORKER = """
 import os, sys, time
 from types import SimpleNamespace
@@ -340,12 +340,12 @@ def test_a_crash_of_the_whole_tree_leaves_no_run_behind_and_the_retry_ends_the_w
             killed = kill_tree(process.pid)
             process.wait()
             assert killed >= 4 and run_id in unfinished(instance)
-            LOG.warning("killed %s: %d processes", moment, killed)
+            tell(f"killed {moment}: {killed} processes")
 
         def failed_in_time(run_id: str, began: float) -> None:
             wait_for("the failure", lambda: status_of(instance, run_id) == "FAILURE")
             took = time.monotonic() - began
-            LOG.warning("failed %.1f s after the restart began", took)
+            tell(f"failed {took:.1f} s after the restart began")
             assert took < FAILED_WITHIN_SECONDS
 
         with sultana_ui(tmp_path) as (address, process):

@@ -1,7 +1,6 @@
 """L1: many queued runs, several at once, while people look at the UI; and a thousand partitions."""
 
 import json
-import logging
 import os
 import signal
 import socket
@@ -21,13 +20,11 @@ import pytest
 
 from orchestration.instance import open_instance
 from resources.definitions import Storage
-from tests.faults.counts import count
+from tests.faults.counts import count, tell
 from tests.faults.launched import PROJECT, wait_for
 
-LOG = logging.getLogger(__name__)
 RUNS, AT_ONCE = count("SULTANA_LOAD_RUNS", 24), 4
 SLOWEST_SECONDS = 0.5
-SLOWER_BY = 5
 LAUNCH = """
 mutation Launch($parameters: ExecutionParams!) {
   launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } } }
@@ -104,7 +101,6 @@ def test_many_queued_runs_while_people_look(tmp_path: Path, monkeypatch: pytest.
         settings.write_text(text.replace("max_concurrent_runs: 2", f"max_concurrent_runs: {AT_ONCE}"))
     with open_instance(tmp_path) as instance, servers(tmp_path) as (address, log):
         wait_for("the UI", lambda: answers(address))
-        unhurried = statistics.median([timed(address, page) for _ in range(5) for page in PAGES])
         selector = {
             "repositoryLocationName": "tests.faults.small_definitions",
             "repositoryName": "__repository__",
@@ -132,15 +128,8 @@ def test_many_queued_runs_while_people_look(tmp_path: Path, monkeypatch: pytest.
     table = Storage().tables()
     assert table.commits.head("ticks").rows == RUNS  # type: ignore[union-attr]
     p50, p95 = statistics.median(took), statistics.quantiles(took, n=20)[-1]
-    LOG.warning(
-        "%d runs, %d at once: UI queries %d, p50 %.3f s, p95 %.3f s, longest %.3f s; before any run p50 %.3f s",
-        RUNS,
-        at_once,
-        len(took),
-        p50,
-        p95,
-        max(took),
-        unhurried,
+    tell(
+        f"{RUNS} runs, {at_once} at once: UI queries {len(took)}, p50 {p50:.3f} s, p95 {p95:.3f} s, "
+        f"longest {max(took):.3f} s"
     )
-    # A machine that is busy with other work answers slowly without any run of ours.
-    assert p95 < max(SLOWEST_SECONDS, SLOWER_BY * unhurried)
+    assert p95 < SLOWEST_SECONDS

@@ -1,6 +1,5 @@
 """R11: publishing is killed at any moment. The alias always points at a whole version, and none is there twice."""
 
-import logging
 import os
 import re
 import signal
@@ -14,10 +13,8 @@ import pytest
 from resources.errors import SultanaError
 from resources.publishing import PublishedModel
 from resources.tracking import Tracking
+from tests.faults.counts import SEED, tell
 from tests.faults.launched import PROJECT, kills
-
-LOG = logging.getLogger(__name__)
-SEED = 20265
 
 # One warm parent, which has imported MLflow and opened nothing, forks a publisher for each kill.
 PUBLISHER = """
@@ -124,7 +121,7 @@ def test_the_alias_always_points_at_a_whole_version(tmp_path: Path) -> None:
                 os.kill(parent.pid, signal.SIGKILL)
     assert parent.returncode == 0 and cut_short > count // 2
     assert len(tracking.versions("killed")) in (acknowledged, acknowledged + 1)
-    LOG.warning("seed %d: %d of %d publications killed, %d versions", SEED, cut_short, count, acknowledged)
+    tell(f"seed {SEED}: {cut_short} of {count} publications killed, {acknowledged} versions")
 
 
 def test_a_run_that_has_ended_publishes_nothing_more(tmp_path: Path) -> None:

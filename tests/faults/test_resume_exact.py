@@ -6,7 +6,6 @@ several settings, and the parts that belong to the run around the session.
 
 import hashlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -24,10 +23,9 @@ from assets.finetuning.loop import EarlyStopping, TrainingResult, train
 from assets.finetuning.trainer import TrainingSession
 from assets.finetuning.training_config import TrainingConfig
 from assets.finetuning.training_row import StepMetrics, TrainingRow
+from tests.faults.counts import SEED, tell
 from tests.faults.launched import PROJECT, kills
 
-LOG = logging.getLogger(__name__)
-SEED = 20263
 KILLS_OF_ONE = 3
 STEPS = 12
 BEST = 4
@@ -126,7 +124,7 @@ def test_killed_trainings_end_as_those_that_were_not(tmp_path: Path) -> None:
         assert last == whole, f"seed {SEED}, training {number}"
         told = told[end + 1 :]
     assert not told and cut_short > count * KILLS_OF_ONE // 2 and resumed > count // 2
-    LOG.warning("seed %d: %d of %d trainings equal over %d kills", SEED, count, count, cut_short)
+    tell(f"seed {SEED}: {count} of {count} trainings equal over {cut_short} kills")
 
 
 class _Killed(Exception):

@@ -1,6 +1,5 @@
 """R5: the process of a run is killed while its step works. Nothing comes from that run afterwards."""
 
-import logging
 import os
 import random
 import signal
@@ -14,6 +13,7 @@ from orchestration.checks import CHECKS
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from resources.definitions import Storage
+from tests.faults.counts import SEED, tell
 from tests.faults.launched import (
     events_after,
     is_there,
@@ -28,8 +28,6 @@ from tests.faults.launched import (
 )
 from tests.faults.small_definitions import TICKS_FILE, WITHOUT_DEATH
 
-LOG = logging.getLogger(__name__)
-SEED = 20261
 UNDER_WAY_SECONDS = 5.0
 """What had passed the fence at the moment of the kill may take this long to be written."""
 
@@ -112,4 +110,4 @@ def test_nothing_comes_from_a_run_whose_process_was_killed(
             if not alone:
                 assert ticks(data, run_id)[-1][1] < killed + 1.0, told
             assert not commits(run_id) or writes
-        LOG.warning("seed %d: %d runs killed, %s", SEED, count, "the fence alone" if alone else "steps die")
+        tell(f"seed {SEED}: {count} runs killed, {'the fence alone' if alone else 'steps die'}")
