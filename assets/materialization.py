@@ -8,14 +8,13 @@ import functools
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pyarrow as pa
 
 from assets.identity import digest
 from assets.materialized import LINEAGE, Materialized, materializations, require
@@ -25,7 +24,7 @@ from resources.memory import peak_mebibytes, restart_peak
 from resources.progress import stage_began, stage_ended, track
 from resources.run_process import check_in_progress
 from resources.table_refs import Provenance, Record, TableRef
-from resources.tables import LanceTables, Mode
+from resources.tables import LanceTables, Mode, Rows
 
 if TYPE_CHECKING:
     from resources.tracking import Tracking
@@ -137,7 +136,7 @@ class Stage:
     def write(
         self,
         record: Record,
-        rows: pa.Table | Iterable[pa.RecordBatch],
+        rows: Rows,
         *,
         mode: Mode,
         asset: str | None = None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from resources import lance_folder
 from resources.reclaimed import reclaimed
 from resources.table_folder import FoundFile, TableFolder
+from resources.table_fragments import nothing_awaited
 from resources.tables import LanceTables
 from resources.time_limit import within_time
 
@@ -15,9 +16,15 @@ _PLACES = (lance_folder.DATA, lance_folder.DELETIONS, lance_folder.INDICES, "_tr
 def files_of_no_version(tables: LanceTables, table: str, idle_seconds: float = 0.0) -> list[FoundFile]:
     """Files that no version on disk and no acknowledged version has, and that were not written to for so long.
 
-    Only for use under the writer lock. Raises SultanaError, ValueError, OSError or RuntimeError where the files of a
-    version cannot be listed: then it is not known which are needed.
+    Only for use under the writer lock. None while files may wait for their commit (`LanceTables.fragments`). Raises
+    SultanaError, ValueError, OSError or RuntimeError where the files of a version cannot be listed: then it is not
+    known which are needed.
     """
+    with nothing_awaited(tables.lock(table)) as settled:
+        return _files_of_no_version(tables, table, idle_seconds) if settled else []
+
+
+def _files_of_no_version(tables: LanceTables, table: str, idle_seconds: float) -> list[FoundFile]:
     folder = tables.folder(table)
     versions = lance_folder.versions_on_disk(folder)
     if not versions:

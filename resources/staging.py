@@ -34,15 +34,20 @@ class Staged:
         return merkle_root((hash_values(chunk) for chunk in self.keys.chunks), self.hashes.chunks)
 
 
-def stage_stream(
+def write_files(
     folder: TableFolder,
     base: "LanceDataset | None",
     table: str,
     key: str,
     schema: pa.Schema,
     batches: Iterable[pa.RecordBatch],
+    *,
+    mode: str = "",
 ) -> Staged:
-    """Write the data files of an overwrite, or of an append to `base`, with the hash of each row."""
+    """Write the data files of these rows alone, with the hash of each row. `mode` is Lance's: create, append or
+    overwrite; by default an append to `base`, or an overwrite where there is none. The transaction names the files;
+    there may be none where there are no rows.
+    """
     from lance.fragment import write_fragments
 
     stored = schema.append(HASH_FIELD)
@@ -64,9 +69,6 @@ def stage_stream(
             errors.append(error)
             raise
 
-    mode = (
-        "append" if base is not None else "overwrite" if lance_folder.versions_on_disk(folder) else "create"
-    )
     stream = checked()
     pending = next(stream, None)
 
@@ -90,7 +92,7 @@ def stage_stream(
                     pa.RecordBatchReader.from_batches(stored, feed),
                     folder.uri if base is None else base,
                     schema=stored,
-                    mode=mode,
+                    mode=mode or _mode_of(folder, base),
                     return_transaction=True,
                     storage_options=folder.options,
                 )
@@ -99,18 +101,47 @@ def stage_stream(
         if errors:
             raise errors[0] from None
         raise
-    if base is not None:
-        before = lance_folder.read_keys_and_hashes(base, key)
-        keys.extend(before[key].chunks)
-        hashes.extend(before[ROW_HASH].chunks)
-    staged = Staged(
+    for transaction in transactions[1:]:
+        transactions[0].operation.fragments.extend(transaction.operation.fragments)
+    return Staged(
         transactions[0],
         pa.chunked_array(keys, type=key_type),
         pa.chunked_array(hashes, type=HASH_FIELD.type),
     )
+
+
+def stage_stream(
+    folder: TableFolder,
+    base: "LanceDataset | None",
+    table: str,
+    key: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+) -> Staged:
+    """Write the data files of an overwrite, or of an append to `base`, with the hash of each row."""
+    staged = write_files(folder, base, table, key, schema, batches)
+    return added_to(staged, base, table, key)
+
+
+def _mode_of(folder: TableFolder, base: "LanceDataset | None") -> str:
+    if base is not None:
+        return "append"
+    return "overwrite" if lance_folder.versions_on_disk(folder) else "create"
+
+
+def added_to(staged: Staged, base: "LanceDataset | None", table: str, key: str) -> Staged:
+    """`staged`, whose rows are new, with the keys and hashes of those of `base` behind them.
+
+    Raises SultanaError where a key is there twice.
+    """
+    if base is not None:
+        before = lance_folder.read_keys_and_hashes(base, key)
+        staged = Staged(
+            staged.transaction,
+            pa.chunked_array([*staged.keys.chunks, *before[key].chunks], type=staged.keys.type),
+            pa.chunked_array([*staged.hashes.chunks, *before[ROW_HASH].chunks], type=HASH_FIELD.type),
+        )
     lance_folder.check_unique(staged.keys, key, table)
-    for transaction in transactions[1:]:
-        staged.transaction.operation.fragments.extend(transaction.operation.fragments)
     return staged
 
 

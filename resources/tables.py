@@ -1,6 +1,7 @@
 """The one door for Lance writes, and reads at a fixed version.
 
-A write is: writer lock -> drop heads that cannot be read -> rows to disk, each with its hash, keys checked -> fence ->
+A write is: writer lock -> drop heads that cannot be read -> rows to disk, each with its hash (or written and synced
+by workers before: table_fragments.py), keys checked -> fence ->
 Lance commit (carrying the idempotency key, and what it was built upon) -> indices -> tag -> sync of the file system ->
 row in the commit log, with the hash of every file. A version's digest is the Merkle root over its keys and row hashes.
 Only the last step makes the version count. A kill before the Lance commit leaves nothing; a kill
@@ -15,7 +16,7 @@ durable and whole, so that nothing is synced; locks and log stay on this machine
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import pyarrow as pa
 
@@ -27,8 +28,9 @@ from resources.findings import Finding
 from resources.reclaimed import reclaimed
 from resources.row_hashes import ROW_HASH
 from resources.staging import stage_stream, stage_upsert
-from resources.table_files import files_of
+from resources.table_files import StoredFile, files_of
 from resources.table_folder import TableFolder, failing_store_explained
+from resources.table_fragments import Fragments, Target, awaited, removed_on_error, stage_fragments, target_of
 from resources.table_indices import make_indices
 from resources.table_place import place_of
 from resources.table_refs import Provenance, Record, TableRef
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _READ_AHEAD_BYTES = 16 << 20
 Mode = Literal["overwrite", "append", "upsert"]
+Rows: TypeAlias = pa.Table | Iterable[pa.RecordBatch] | Fragments
 
 
 def _ref(commit: Commit) -> TableRef:
@@ -68,7 +71,7 @@ class LanceTables:
         lock_timeout: float = 600.0,
         uri: str = "",
     ) -> None:
-        self.root = Path(root)
+        self.root = Path(root).absolute()  # workers elsewhere are told of it
         self.root.mkdir(parents=True, exist_ok=True)
         self.commits = CommitLog(self.root / "commits.sqlite")
         self.place = place_of(self.commits, uri)
@@ -104,7 +107,7 @@ class LanceTables:
     def write(
         self,
         record: Record,
-        rows: pa.Table | Iterable[pa.RecordBatch],
+        rows: Rows,
         *,
         mode: Mode,
         provenance: Provenance,
@@ -112,7 +115,8 @@ class LanceTables:
     ) -> TableRef:
         """Write `rows` as a new version of the record's table and acknowledge it.
 
-        Batches are streamed for overwrite and append; an upsert holds them in memory. Append and
+        Batches are streamed for overwrite and append; an upsert holds them in memory. Fragments are written already,
+        inside the block of `fragments`, and are removed where an error keeps them from being committed. Append and
         upsert start from the version acknowledged last. `metadata` becomes Arrow schema metadata. A
         write whose idempotency key is acknowledged already returns that version and reads no row.
 
@@ -143,7 +147,15 @@ class LanceTables:
                 keys = lance_folder.read_keys(dataset, record.key)
                 lance_folder.check_unique(keys, record.key, record.table)
             dataset = make_indices(dataset, folder, record, self._fence)
-            return self._acknowledge(record, dataset, stored_digest, provenance, pointer)
+            written = rows.files if isinstance(rows, Fragments) else {}
+            return self._acknowledge(record, dataset, stored_digest, provenance, pointer, written)
+
+    @contextlib.contextmanager
+    def fragments(self, record: Record) -> Iterator[Target]:
+        """Where workers write rows of the record's table for a later `write`; until the block ends, what they wrote is
+        not taken for what a killed write left."""
+        with awaited(self.lock(record.table)):
+            yield target_of(self.folder(record.table), record)
 
     def read(
         self, ref: TableRef, columns: Sequence[str] | None = None, filter: str | None = None
@@ -313,7 +325,7 @@ class LanceTables:
     def _commit(
         self,
         record: Record,
-        rows: pa.Table | Iterable[pa.RecordBatch],
+        rows: Rows,
         mode: Mode,
         provenance: Provenance,
         metadata: Mapping[str, str] | None,
@@ -323,12 +335,20 @@ class LanceTables:
         folder = self.folder(record.table)
         schema = lance_folder.declare_key(record.schema, record.key)
         base = self._base(record, pointer, metadata) if mode != "overwrite" and pointer else None
-        batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
-        with lance_folder.new_files_removed_on_error(folder, lance_folder.DATA, lance_folder.DELETIONS):
-            if base is not None and mode == "upsert":
+        new_schema = schema.with_metadata({**(schema.metadata or {}), **(metadata or {})})
+        with (
+            lance_folder.new_files_removed_on_error(folder, lance_folder.DATA, lance_folder.DELETIONS),
+            removed_on_error(folder, rows),
+        ):
+            if isinstance(rows, Fragments):
+                staged = stage_fragments(
+                    folder, base, record.table, record.key, new_schema, rows, upsert=mode == "upsert"
+                )
+            elif base is not None and mode == "upsert":
+                batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
                 staged = stage_upsert(base, record.table, record.key, schema, batches)
             else:
-                new_schema = schema.with_metadata({**(schema.metadata or {}), **(metadata or {})})
+                batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
                 staged = stage_stream(folder, base, record.table, record.key, new_schema, batches)
             digest = staged.root()
             staged.transaction.transaction_properties = {
@@ -370,6 +390,7 @@ class LanceTables:
         digest: str,
         provenance: Provenance,
         pointer: Commit | None,
+        written: Mapping[str, StoredFile],
     ) -> TableRef:
         folder = self.folder(record.table)
         stem = lance_folder.tag_stem(provenance.asset_key, digest)
@@ -380,7 +401,7 @@ class LanceTables:
             except OSError:
                 self._drop_unsynced(folder, pointer.version if pointer else 0)
                 raise
-        known = {one.path: one for one in self.commits.files(pointer)} if pointer else {}
+        known = {**({one.path: one for one in self.commits.files(pointer)} if pointer else {}), **written}
         files = within_time(f"hashing {record.table}", files_of, dataset, folder, known)
         self._fence()
         commit = within_time(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from assets.embeddings.config import EmbeddingsConfig
 from assets.identity import digest
@@ -106,42 +107,46 @@ def _embed(
     content: str,
 ) -> int:
     """Embeds what is missing, a commit every `commit_rows` rows at most; returns the number of new rows."""
-    from assets.embeddings.embed import batch_rows_of, embed_missing, in_commits, text_to_embed
+    from assets.embeddings.embed import batch_rows_of, embed_rows, in_commits, missing_rows
 
     head = stage.tables.head(record.table)
-    existing: set[str] = set()
-    if head is not None:
-        existing = set(stage.tables.read(head, columns=["instruction_id"])["instruction_id"].to_pylist())
     # Where a row came back, so does its vector.
     erased = erased_rows(stage.tables, record.table)
-    existing -= erased
-    texts = {
-        row["instruction_id"]: text_to_embed(row["messages"], config.text.value)
-        for batch in stage.tables.batches(instructions, columns=["instruction_id", "messages"])
-        for row in batch.to_pylist()
-        if row["instruction_id"] not in existing
-    }
-    with stage.progress("embedding", len(texts)) as progress:
-        batches = embed_missing(
-            texts,
-            set(),
+    existing = pa.array([], pa.string())
+    if head is not None:
+        existing = stage.tables.read(head, columns=["instruction_id"])["instruction_id"].combine_chunks()
+        existing = existing.filter(
+            pc.invert(pc.is_in(existing, value_set=pa.array(sorted(erased), pa.string())))
+        )
+    ids = stage.tables.read(instructions, columns=["instruction_id"])["instruction_id"]
+    missing = missing_rows(ids, existing)
+    with (
+        stage.progress("embedding", len(missing)) as progress,
+        stage.tables.fragments(record) as target,
+    ):
+        parts = embed_rows(
+            stage.tables.folder(instructions.table),
+            instructions,
+            missing,
+            target,
             model,
+            text=config.text.value,
             batch_rows=batch_rows_of(config.commit_rows),
             on_progress=progress.advance,
             compute=engine,
         )
-        for chunk in in_commits(batches, config.commit_rows, head.rows if head is not None else 0):
-            rows = pa.Table.from_batches(chunk, schema=record.schema)
-            ids = rows["instruction_id"].to_pylist()
+        held = head.rows if head is not None else 0
+        for portion in in_commits(target.folder, parts, config.commit_rows, held):
+            done = [one for part in portion for one in part.keys.to_pylist()]
             stage.write(
                 record,
-                rows,
+                portion,
                 mode="upsert" if head is not None else "overwrite",
                 content=content,
-                part=[ids, *_again(erased.intersection(ids), head)],
+                part=[done, *_again(erased.intersection(done), head)],
             )
             head = stage.tables.head(record.table)
-    return len(texts)
+    return len(missing)
 
 
 def _again(erased: set[str], head: TableRef | None) -> list[int]:

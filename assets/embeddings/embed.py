@@ -3,21 +3,27 @@
 What is embedded is the instruction: the user's turns, as MDIT (section 3) and RAISE (section 3.4)
 cluster instructions. The whole conversation is the other choice; a table of vectors is of one of the
 two, so that choice belongs to the table's identity beside the embedder's fingerprint.
+
+Texts and vectors do not pass through the process that asks for them: who embeds a part reads its rows and
+writes its vectors, and gets and gives their places, keys and hashes alone.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from assets.records import embeddings_record
 from resources.compute.alike import check_model
 from resources.compute.boundary import Compute, in_order
 from resources.compute.this_machine import THIS_MACHINE
+from resources.table_folder import TableFolder
+from resources.table_fragments import Fragments, Target, Written, in_portions, write_rows
+from resources.table_parts import TablePart, read_part
+from resources.table_refs import TableRef
 
 if TYPE_CHECKING:
     from resources.embedder import SentenceEmbedder
@@ -42,39 +48,71 @@ def text_to_embed(messages: Sequence[Mapping[str, str]], text: str = "instructio
 
 @dataclass(frozen=True)
 class _Embedding:
-    """Builds what embeds a list of texts. Progress within a list is seen in this process only."""
+    """Builds what embeds a part of the instructions. Progress within a part is seen in this process only."""
 
     embedder: "SentenceEmbedder"
     fingerprint: str
+    text: str
+    target: Target
     on_progress: Callable[[int], object] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Embedding, (self.embedder, self.fingerprint)
+        return _Embedding, (self.embedder, self.fingerprint, self.text, self.target)
 
-    def __call__(self) -> Callable[[list[str]], npt.NDArray[np.float32]]:
+    def __call__(self) -> Callable[[TablePart], Written]:
         check_model(self.embedder, self.fingerprint)
-        return partial(self.embedder.embed, on_progress=self.on_progress)
+        return self.embed
+
+    def embed(self, part: TablePart) -> Written:
+        """Writes the vectors of a part's rows. A text that occurs more than once is embedded once."""
+        rows = read_part(part)
+        texts = [text_to_embed(messages, self.text) for messages in rows["messages"].to_pylist()]
+        distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        found = self.embedder.embed(list(distinct), on_progress=self.on_progress)
+        flat = pa.array(found[[distinct[text] for text in texts]].reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(flat, self.embedder.dimension)
+        ids = rows["instruction_id"].combine_chunks()
+        batch = pa.RecordBatch.from_arrays([ids, vectors], schema=self.target.schema)
+        return write_rows(self.target, [batch])
 
 
-def embed_missing(
-    texts_by_id: Mapping[str, str],
-    existing_ids: set[str] | frozenset[str],
+def missing_rows(ids: pa.ChunkedArray, embedded: pa.Array) -> npt.NDArray[np.int64]:
+    """The places (n,) of the rows of `ids` that are not in `embedded`, in the order of their ids."""
+    places = np.flatnonzero(~pc.is_in(ids, value_set=embedded).to_numpy())
+    order = pc.sort_indices(ids.take(pa.array(places))).to_numpy()
+    found: npt.NDArray[np.int64] = places[order]
+    return found
+
+
+def embed_rows(
+    folder: TableFolder,
+    instructions: TableRef,
+    places: npt.NDArray[np.int64],
+    target: Target,
     embedder: "SentenceEmbedder",
+    *,
+    text: str = "instruction",
     batch_rows: int = BATCH_ROWS,
     on_progress: Callable[[int], object] | None = None,
     compute: Compute = THIS_MACHINE,
-) -> Iterator[pa.RecordBatch]:
-    """Vectors of the rows whose id is not in `existing_ids`, in the order of their ids.
+) -> Iterator[Written]:
+    """Vectors of the rows of `instructions`, whose table is `folder`, at these `places`, in that order.
 
-    Batches have the schema of `embeddings_record` and `batch_rows` rows, the last one fewer. Texts that
-    occur more than once in a batch are embedded once. `on_progress` gets the number of rows done since
-    the last time.
+    Who embeds reads the texts and writes the vectors to `target`, `batch_rows` rows a part, the last one fewer; the
+    caller commits them. `text` is as in `text_to_embed`. `on_progress` gets the number of rows done since the last
+    time.
     """
-    schema = embeddings_record("", embedder.dimension).schema
-    missing = sorted(set(texts_by_id) - existing_ids)
-    if not missing:
+    if not len(places):
         return
-    batches = [missing[start : start + batch_rows] for start in range(0, len(missing), batch_rows)]
+    parts = [
+        TablePart(
+            folder,
+            instructions,
+            places[start : start + batch_rows],
+            ("instruction_id", "messages"),
+        )
+        for start in range(0, len(places), batch_rows)
+    ]
     counted = 0
 
     def count(rows: int) -> None:
@@ -83,40 +121,28 @@ def embed_missing(
         if on_progress and rows:
             on_progress(rows)
 
-    embedding = _Embedding(embedder, embedder.fingerprint(), count)
-    parts = (list(dict.fromkeys(texts_by_id[one] for one in ids)) for ids in batches)
-    for ids, found in zip(batches, in_order(compute, embedding, parts), strict=True):
-        distinct = {text: place for place, text in enumerate(dict.fromkeys(texts_by_id[one] for one in ids))}
-        vectors = found[[distinct[texts_by_id[one]] for one in ids]]
-        count(len(ids) - counted)
+    embedding = _Embedding(embedder, embedder.fingerprint(), text, target, count)
+    for written in in_order(compute, embedding, parts):
+        count(written.rows - counted)
         counted = 0
-        flat = pa.array(vectors.reshape(-1))
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(ids, pa.string()), pa.FixedSizeListArray.from_arrays(flat, embedder.dimension)],
-            schema=schema,
-        )
+        yield written
 
 
 def batch_rows_of(commit_rows: int) -> int:
-    """Rows of a batch, at most `BATCH_ROWS`, of which a whole number makes a commit of `commit_rows`."""
+    """Rows of a part, at most `BATCH_ROWS`, of which a whole number makes a commit of `commit_rows`."""
     return commit_rows // -(-commit_rows // BATCH_ROWS)
 
 
 def in_commits(
-    batches: Iterator[pa.RecordBatch], commit_rows: int, held: int
-) -> Iterator[list[pa.RecordBatch]]:
-    """The batches of each commit, for a table that has `held` rows before: see `COMMITTED_SHARE`.
+    folder: TableFolder, parts: Iterable[Written], commit_rows: int, held: int
+) -> Iterator[Fragments]:
+    """The parts of each commit, for a table in `folder` that has `held` rows before: see `COMMITTED_SHARE`.
 
     A run that is killed loses at most the rows of one commit.
     """
     whole = batch_rows_of(commit_rows) * -(-commit_rows // BATCH_ROWS)
-    part: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in batches:
-        part.append(batch)
-        rows += len(batch)
-        if rows >= max(whole, held // COMMITTED_SHARE):
-            yield part
-            held, part, rows = held + rows, [], 0
-    if part:
-        yield part
+
+    def is_enough(rows: int, before: int) -> bool:
+        return rows >= max(whole, (held + before) // COMMITTED_SHARE)
+
+    return in_portions(folder, parts, is_enough)

@@ -1,6 +1,5 @@
 """The door of the stage `instructions`: raw rows in, kept, quarantined and dropped rows out."""
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,30 +8,34 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.identity import digest
+from assets.instructions.batches import BATCH_ROWS, Tally, batches_of, sample
 from assets.instructions.config import InstructionsConfig, RawInstructionsConfig
-from assets.instructions.erasures import emptied
+from assets.instructions.file_rows import RawRow
+from assets.instructions.parts import read_parts
 from assets.instructions.raw import (
-    RawRow,
     ReadCounts,
     SourceSpec,
     check_fingerprint,
     read_sources,
     source_fingerprint,
 )
-from assets.instructions.retractions import erasures_so_far, read_decisions, standing
+from assets.instructions.retractions import Standing, erasures_so_far, read_decisions, standing
 from assets.instructions.sort import sort_rows
 from assets.instructions.starter_files import starter_files
-from assets.materialization import OWNER, begin
+from assets.materialization import OWNER, Stage, begin
 from assets.presentation import bars, column_schema, preview, table
 from assets.records import DROPPED_INSTRUCTIONS, INSTRUCTIONS, QUARANTINE, RAW_INSTRUCTIONS
 from assets.retries import tried_again
+from resources.compute.boundary import Compute
 from resources.definitions import ComputeSetting, Storage
 from resources.errors import SultanaError
 from resources.private import KINDS
+from resources.progress import Progress
+from resources.table_fragments import Written, all_together
+from resources.table_refs import TableRef
 
 RAW_CODE_VERSION = "3"
 CODE_VERSION = "4"
-BATCH_ROWS = 4096
 READS = ["raw_instructions", "benchmark_splits", "retractions"]
 
 
@@ -54,22 +57,6 @@ def _specs(config: RawInstructionsConfig, storage: Storage) -> list[SourceSpec]:
     ]
 
 
-def _sample(rows: Iterable[RawRow], most: int) -> Iterator[RawRow]:
-    """`most` rows chosen by the hash of their origin, so the choice does not depend on order; 0: all."""
-    if most == 0:
-        yield from rows
-        return
-    kept: list[tuple[int, int, RawRow]] = []
-    for count, row in enumerate(rows):
-        rank = -int(digest(["sample", row["origin_id"]])[:16], 16)
-        item = (rank, count, row)
-        if len(kept) < most:
-            heapq.heappush(kept, item)
-        elif rank > kept[0][0]:
-            heapq.heapreplace(kept, item)
-    yield from (row for _, _, row in sorted(kept, key=lambda item: item[1]))
-
-
 @dg.asset(
     group_name="2_instructions",
     owners=[OWNER],
@@ -79,7 +66,10 @@ def _sample(rows: Iterable[RawRow], most: int) -> Iterator[RawRow]:
 )
 @tried_again
 def raw_instructions(
-    context: dg.AssetExecutionContext, config: RawInstructionsConfig, storage: Storage
+    context: dg.AssetExecutionContext,
+    config: RawInstructionsConfig,
+    storage: Storage,
+    compute: ComputeSetting,
 ) -> dg.MaterializeResult:
     """Every row of every source as it was found: file, position, licence, task and messages.
 
@@ -100,34 +90,10 @@ def raw_instructions(
     if again := stage.previous(["raw_instructions"]):
         return again[0]
 
-    tasks: Counter[str] = Counter()
-    sources: Counter[str] = Counter()
-    problems: Counter[str] = Counter()
-    counts = ReadCounts()
+    counts, tally = ReadCounts(), Tally()
     with stage.progress("reading", None) as progress:
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            rows: list[RawRow] = []
-            found = read_sources(specs, on_bad_file=config.on_bad_file.value, counts=counts)
-            for row in _sample(found, config.maximum_rows):
-                sources[row["source"]] += 1
-                if row["problem"]:
-                    problems[row["problem"]] += 1
-                else:
-                    tasks[row["task"] or "no task label"] += 1
-                if erasures.of_origin(row["instruction_id"], row):
-                    row = emptied(row)
-                rows.append(row)
-                if len(rows) == BATCH_ROWS:
-                    progress.advance(len(rows))
-                    yield pa.RecordBatch.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema)
-                    rows = []
-            check_fingerprint(stage.settings["files"], counts)
-            if rows:
-                progress.advance(len(rows))
-                yield pa.RecordBatch.from_pylist(rows, schema=RAW_INSTRUCTIONS.schema)
-
-        ref = stage.write(RAW_INSTRUCTIONS, batches(), mode="overwrite")
+        ref = _read(stage, config, specs, erasures, compute.open(), counts, tally, progress)
+    tasks, sources, problems = tally.tasks, tally.sources, tally.problems
     readable = ref.rows - sum(problems.values())
     if readable == 0:
         reasons = ", ".join(f"{reason} {count}" for reason, count in problems.most_common(3)) or "no rows"
@@ -156,6 +122,57 @@ def raw_instructions(
             **_private_metadata(counts),
         },
     )
+
+
+def _read(
+    stage: Stage,
+    config: RawInstructionsConfig,
+    specs: Sequence[SourceSpec],
+    erasures: Standing,
+    engine: Compute,
+    counts: ReadCounts,
+    tally: Tally,
+    progress: Progress,
+) -> TableRef:
+    """Reads the sources into the table: row by row here, or in parts by workers elsewhere, who write what they read."""
+
+    def checked(rows: Iterable[RawRow]) -> Iterator[RawRow]:
+        yield from rows
+        check_fingerprint(stage.settings["files"], counts)
+
+    def batches(rows: Iterable[RawRow]) -> Iterator[pa.RecordBatch]:
+        for batch in batches_of(sample(checked(rows), config.maximum_rows), tally, erasures):
+            progress.advance(batch.num_rows)
+            yield batch
+
+    if not engine.elsewhere:
+        read = read_sources(specs, on_bad_file=config.on_bad_file.value, counts=counts)
+        return stage.write(RAW_INSTRUCTIONS, batches(read), mode="overwrite")
+    with stage.tables.fragments(RAW_INSTRUCTIONS) as target:
+        parts = read_parts(
+            specs,
+            target,
+            engine,
+            copies=stage.storage.path("copies"),
+            counts=counts,
+            on_bad_file=config.on_bad_file.value,
+            maximum_rows=config.maximum_rows,
+            erasures=erasures,
+        )
+        if config.maximum_rows:
+            rows = (row for part in parts for batch in part.sampled for row in batch.to_pylist())
+            return stage.write(RAW_INSTRUCTIONS, batches(rows), mode="overwrite")
+
+        def written() -> Iterator[Written]:
+            for part in parts:
+                tally.update(part.tally)
+                if part.written is not None:
+                    progress.advance(part.written.rows)
+                    yield part.written
+            check_fingerprint(stage.settings["files"], counts)
+
+        rows_read = all_together(stage.tables.folder(RAW_INSTRUCTIONS.table), written())
+        return stage.write(RAW_INSTRUCTIONS, rows_read, mode="overwrite")
 
 
 def _batches(

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from assets.instructions.raw import read_conversations, source_files
+from assets.instructions.file_rows import read_conversations
+from assets.instructions.raw import source_files
 from assets.instructions.rows import Limits, RowProblem
 from assets.instructions.shapes import Conversation
 from assets.instructions.sources import SourceFile, check_unchanged

@@ -4,7 +4,9 @@ Memory holds one row and one block of the file, whatever the file's size. Lines 
 only: U+2028 and U+0085 are text.
 """
 
+import hashlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
@@ -37,10 +39,42 @@ class Line(NamedTuple):
         return self.size > len(self.raw)
 
 
-def bounded_lines(stream: BinaryIO, most: int) -> Iterator[Line]:
-    """The lines of a file; memory holds `most` bytes of one."""
+class Lines(NamedTuple):
+    """Some whole lines of a file: its bytes from `start` to `end`, their SHA-256, and the number of the first."""
+
+    start: int
+    end: int
+    first: int
+    sha256: str
+
+
+def cut_lines(stream: BinaryIO, start: int, size: int) -> Iterator[Lines]:
+    """The lines of a file from offset `start` on, in parts that end at the first line end after `size` bytes."""
+    stream.seek(start)
+    begin = place = start
+    first, ends, found = 1, 0, hashlib.sha256()
+    while block := stream.read(_BLOCK):
+        while True:
+            missing = max(1, size - (place - begin))
+            cut = block.find(b"\n", missing - 1) + 1
+            if not cut:
+                break
+            found.update(block[:cut])
+            place += cut
+            yield Lines(begin, place, first, found.hexdigest())
+            first, ends, found = first + ends + block.count(b"\n", 0, cut), 0, hashlib.sha256()
+            begin, block = place, block[cut:]
+        found.update(block)
+        ends += block.count(b"\n")
+        place += len(block)
+    if place > begin:
+        yield Lines(begin, place, first, found.hexdigest())
+
+
+def bounded_lines(stream: BinaryIO, most: int, end: int = sys.maxsize) -> Iterator[Line]:
+    """The lines of a file that begin before offset `end`; memory holds `most` bytes of one."""
     offset = stream.tell()
-    while raw := stream.readline(most + 1):
+    while offset < end and (raw := stream.readline(most + 1)):
         size = len(raw)
         quotes = 0
         if size > most and not raw.endswith(b"\n"):
@@ -55,9 +89,15 @@ def bounded_lines(stream: BinaryIO, most: int) -> Iterator[Line]:
         offset += size
 
 
-def jsonl_rows(stream: BinaryIO, limits: Limits) -> Iterator[ParsedRow]:
-    """Rows of a JSON Lines file from the stream's position on. Blank lines are no rows."""
-    for position, (offset, line, size, _) in enumerate(bounded_lines(stream, limits.row_bytes), start=1):
+def jsonl_rows(stream: BinaryIO, limits: Limits, lines: Lines | None = None) -> Iterator[ParsedRow]:
+    """Rows of a JSON Lines file from the stream's position on, or of some of its lines. Blank lines are no rows."""
+    first, end = 1, sys.maxsize
+    if lines is not None:
+        stream.seek(lines.start)
+        first, end = lines.first, lines.end
+    for position, (offset, line, size, _) in enumerate(
+        bounded_lines(stream, limits.row_bytes, end), start=first
+    ):
         if size > len(line):
             yield problem_row(position, offset, "line_too_long", too_long("line", size, limits), line)
             continue

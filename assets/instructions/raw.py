@@ -2,24 +2,21 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
-from assets.identity import digest, instruction_id, origin_id
-from assets.instructions.fields import number_of
-from assets.instructions.reader import read_rows
-from assets.instructions.rows import Limits, ParsedRow, RowProblem, escape_bytes
-from assets.instructions.shapes import Conversation, to_conversation
+from assets.instructions.file_rows import OnBadFile, Progress, RawRow, rows_of_file
+from assets.instructions.rows import Limits
 from assets.instructions.sources import Hashes, SourceFile, check_unchanged, resolve, shown_uri
 from assets.instructions.specs import PRIVATE, FileCounts, ReadCounts, SourceSpec
 from assets.records import RAW_INSTRUCTIONS
 from resources.errors import SultanaError
-from resources.private import KINDS, find_private, mask_private
 from resources.text import escape_terminal
 
 __all__ = [
@@ -34,13 +31,6 @@ __all__ = [
     "source_fingerprint",
 ]
 
-RawRow = dict[str, Any]
-"""A row of RAW_INSTRUCTIONS."""
-OnBadFile = Literal["fail", "quarantine"]
-Progress = Callable[[str, str, int], None]
-"""Called with the source's name, the file's name and the rows read from it so far."""
-
-_PROGRESS_EVERY = 1000
 _BATCH_BYTES = 32 << 20
 
 
@@ -59,7 +49,7 @@ def read_sources(
     file is always an error. Raises SultanaError for a file without rows (see `allow_empty`) and for one
     that changes while it is read.
     """
-    _check_names(specs)
+    check_names(specs)
     counts = ReadCounts() if counts is None else counts
     seen: set[str] = set()
     for spec in specs:
@@ -106,7 +96,7 @@ def source_fingerprint(specs: Sequence[SourceSpec], hashes: Hashes | None = None
     Each source's name, address, revision, settings, and the names and SHA-256 of its files. Files are
     hashed, not parsed; those behind an fsspec address are fetched for it. Raises SultanaError.
     """
-    _check_names(specs)
+    check_names(specs)
     fingerprint = []
     for spec in specs:
         with source_files(spec, hashes) as files:
@@ -147,9 +137,12 @@ def check_fingerprint(fingerprint: Sequence[Mapping[str, Any]], counts: ReadCoun
 
 
 @contextmanager
-def source_files(spec: SourceSpec, hashes: Hashes | None = None) -> Iterator[list[SourceFile]]:
-    """The files of a source; copies of remote ones are deleted afterwards. `hashes`: those known already."""
-    with tempfile.TemporaryDirectory(prefix="sultana-source-") as folder:
+def source_files(
+    spec: SourceSpec, hashes: Hashes | None = None, copies: Path | None = None
+) -> Iterator[list[SourceFile]]:
+    """The files of a source; copies of remote ones are deleted afterwards. `hashes`: those known already; `copies`:
+    the folder to copy to, else the system's for temporary files."""
+    with tempfile.TemporaryDirectory(prefix="sultana-source-", dir=copies) as folder:
         yield resolve(
             spec.uri,
             downloads=Path(folder),
@@ -161,41 +154,8 @@ def source_files(spec: SourceSpec, hashes: Hashes | None = None) -> Iterator[lis
         )
 
 
-def read_conversations(
-    spec: SourceSpec, file: SourceFile, limits: Limits
-) -> Iterator[tuple[ParsedRow, Conversation | None, RowProblem | None]]:
-    """Rows of one file with what they say, or why they say nothing. Raises SultanaError."""
-    for row in read_rows(file.path, name=file.name, format=spec.format, limits=limits):
-        if row.value is None:
-            yield row, None, RowProblem(row.problem or "not_json", row.detail or "")
-            continue
-        try:
-            conversation = to_conversation(row.value, spec.shape, spec.task_field)
-        except RowProblem as problem:
-            yield row, None, problem
-        else:
-            yield _private(spec, row, conversation)
-
-
-def _private(
-    spec: SourceSpec, row: ParsedRow, conversation: Conversation
-) -> tuple[ParsedRow, Conversation | None, RowProblem | None]:
-    """A row as its source wants what is private in it: as it is, masked, or refused."""
-    if spec.private == "mask":
-        turns = [{**turn, "content": mask_private(turn["content"])} for turn in conversation.messages]
-        answer = None if conversation.answer is None else mask_private(conversation.answer)
-        return row, replace(conversation, messages=turns, answer=answer), None
-    if spec.private == "refuse" and (kinds := _kinds(conversation)):
-        return row, None, RowProblem("private_data", f"it holds {', '.join(KINDS[kind] for kind in kinds)}")
-    return row, conversation, None
-
-
-def _kinds(conversation: Conversation) -> list[str]:
-    """The kinds of private data in a conversation, each once."""
-    return sorted({one.kind for turn in conversation.messages for one in find_private(turn["content"])})
-
-
-def _check_names(specs: Sequence[SourceSpec]) -> None:
+def check_names(specs: Sequence[SourceSpec]) -> None:
+    """Raises SultanaError where two sources have one name."""
     names = Counter(spec.name for spec in specs)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice:
@@ -220,34 +180,34 @@ def _read(
             # Copies of one file have equal hashes, and each row still needs an id of its own.
             copy = f"{spec.name}:{file.name}:" if file.sha256 in seen else ""
             seen.add(file.sha256)
-            try:
-                yield from _read_file(spec, file, limits, count, on_progress, copy)
-            except SultanaError as error:
-                check_unchanged(file, spec.name)
-                if on_bad_file == "fail":
-                    raise SultanaError(
-                        f"{error.problem} (source '{spec.name}')", error.remedy, code=error.code
-                    ) from error
-                count.rows += 1
-                count.problems["unreadable_file"] += 1
-                with file.path.open("rb") as stream:
-                    head = stream.read(limits.raw_text_bytes + 1)
-                problem = RowProblem("unreadable_file", str(error))
-                # Position 0 is no row: the file as a whole.
-                yield _unreadable(spec, file, 0, problem, escape_bytes(head, limits.raw_text_bytes), copy)
+            yield from rows_of_file(
+                spec,
+                file,
+                count,
+                copy=copy,
+                limits=limits,
+                on_bad_file=on_bad_file,
+                on_progress=on_progress,
+                on_error=partial(check_unchanged, file, spec.name),
+            )
             check_unchanged(file, spec.name)
             if on_progress:
                 on_progress(spec.name, file.name, count.rows)
-            if count.rows == 0 and not spec.allow_empty:
-                raise SultanaError(
-                    f"{file.name} of the source '{spec.name}' has no rows",
-                    "Check the file, or set 'allow_empty' of the source if that is right",
-                    code="source-empty",
-                )
-        _check_scores(spec, counts.files[first:])
+            check_not_empty(spec, count)
+        check_scores(spec, counts.files[first:])
 
 
-def _check_scores(spec: SourceSpec, counts: Sequence[FileCounts]) -> None:
+def check_not_empty(spec: SourceSpec, count: FileCounts) -> None:
+    """Raises SultanaError where a file that was read has no rows and its source does not allow that."""
+    if count.rows == 0 and not spec.allow_empty:
+        raise SultanaError(
+            f"{count.file} of the source '{spec.name}' has no rows",
+            "Check the file, or set 'allow_empty' of the source if that is right",
+            code="source-empty",
+        )
+
+
+def check_scores(spec: SourceSpec, counts: Sequence[FileCounts]) -> None:
     """Raises SultanaError where a score field that the source names holds a number in none of its rows."""
     for name in spec.score_fields:
         if any(one.readable for one in counts) and not any(one.scores[name] for one in counts):
@@ -256,80 +216,3 @@ def _check_scores(spec: SourceSpec, counts: Sequence[FileCounts]) -> None:
                 "Correct 'score_fields' of the source, or leave the field out of it",
                 code="scores-missing",
             )
-
-
-def _read_file(
-    spec: SourceSpec,
-    file: SourceFile,
-    limits: Limits,
-    count: FileCounts,
-    on_progress: Progress | None,
-    copy: str,
-) -> Iterator[RawRow]:
-    for row, conversation, problem in read_conversations(spec, file, limits):
-        count.rows += 1
-        if on_progress and count.rows % _PROGRESS_EVERY == 0:
-            on_progress(spec.name, file.name, count.rows)
-        if conversation is not None:
-            count.readable += 1
-            if spec.private == "flag":
-                count.private.update(_kinds(conversation))
-            scores = _scores(spec, row.value or {}, count)
-            yield {**_readable(spec, file, row, conversation, copy), "scores": scores}
-        elif problem is not None:
-            count.problems[problem.reason] += 1
-            yield _unreadable(spec, file, row.position, problem, row.raw_text(limits.raw_text_bytes), copy)
-
-
-def _scores(spec: SourceSpec, value: Mapping[str, Any], count: FileCounts) -> list[dict[str, Any]] | None:
-    """The row's scores by name. A field that holds no finite number costs the row that score, not its place."""
-    scores = []
-    for name in sorted(spec.score_fields):
-        found = value.get(name)
-        number = number_of(found)
-        if number is not None:
-            count.scores[name] += 1
-            scores.append({"name": name, "value": number})
-        elif found is not None and found != "":
-            count.unusable_scores[name] += 1
-    return scores or None
-
-
-def _readable(
-    spec: SourceSpec, file: SourceFile, row: ParsedRow, conversation: Conversation, copy: str
-) -> RawRow:
-    key = instruction_id(conversation.messages)
-    return {
-        "origin_id": origin_id(file.sha256, row.position, copy + key),
-        "instruction_id": key,
-        "source": spec.name,
-        "file": file.name,
-        "file_sha256": file.sha256,
-        "position": row.position,
-        "licence": conversation.licence or spec.licence or file.licence,
-        "task": conversation.task or spec.task,
-        "messages": conversation.messages,
-        "problem": None,
-        "problem_detail": None,
-        "raw_text": None,
-    }
-
-
-def _unreadable(
-    spec: SourceSpec, file: SourceFile, position: int, problem: RowProblem, raw_text: str, copy: str
-) -> RawRow:
-    return {
-        "origin_id": origin_id(file.sha256, position, copy + digest([problem.reason, raw_text])),
-        "instruction_id": None,
-        "source": spec.name,
-        "file": file.name,
-        "file_sha256": file.sha256,
-        "position": position,
-        "licence": spec.licence or file.licence,
-        "task": spec.task,
-        "messages": None,
-        "scores": None,
-        "problem": problem.reason,
-        "problem_detail": escape_terminal(mask_private(problem.detail), 500),
-        "raw_text": mask_private(raw_text),
-    }

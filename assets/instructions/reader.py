@@ -6,17 +6,27 @@ bad file (its compression, its container, its encoding) fails as a whole, with a
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from assets.instructions.csv_files import csv_rows
-from assets.instructions.decompress import SUFFIXES, unpacked
-from assets.instructions.json_files import array_rows, document_rows, jsonl_rows
+from assets.instructions.decompress import HEAD_BYTES, SUFFIXES, compression_of, refuse_archive, unpacked
+from assets.instructions.json_files import Lines, array_rows, cut_lines, document_rows, jsonl_rows
 from assets.instructions.json_rows import is_blank, parse_object
 from assets.instructions.parquet_files import parquet_rows
 from assets.instructions.rows import REASONS, Limits, ParsedRow, RowProblem
 from resources.errors import SultanaError
 
-__all__ = ["FORMATS", "REASONS", "Limits", "ParsedRow", "RowProblem", "format_of_name", "read_rows"]
+__all__ = [
+    "FORMATS",
+    "REASONS",
+    "Limits",
+    "Lines",
+    "ParsedRow",
+    "RowProblem",
+    "format_of_name",
+    "line_parts",
+    "read_rows",
+]
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet")
 _BY_SUFFIX = {
@@ -42,9 +52,14 @@ def format_of_name(name: str) -> str | None:
 
 
 def read_rows(
-    path: Path, *, name: str | None = None, format: str | None = None, limits: Limits | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    format: str | None = None,
+    limits: Limits | None = None,
+    lines: Lines | None = None,
 ) -> Iterator[ParsedRow]:
-    """Rows of a file in its order, good and bad.
+    """Rows of a file in its order, good and bad; of some of its lines where `line_parts` gave them.
 
     `name` is what errors call the file, and tells its format where `format` is None. Memory holds one
     row and one block of the file, not the file. Raises SultanaError for a bad file: for a damaged
@@ -67,6 +82,10 @@ def read_rows(
             code="not-a-regular-file",
         )
     try:
+        if lines is not None:
+            with path.open("rb") as stream:
+                yield from jsonl_rows(stream, limits, lines)
+            return
         with unpacked(path, name, limits) as plain:
             yield from _plain_rows(plain, name, format, limits)
     except OSError as error:
@@ -77,50 +96,82 @@ def read_rows(
         ) from error
 
 
+def line_parts(path: Path, *, name: str, format: str | None, limits: Limits, size: int) -> list[Lines] | None:
+    """Where a file can be cut into parts of about `size` bytes; None where its rows are found only from its beginning
+    on, and where it is a bad file, which is told by whoever reads it.
+
+    Only JSON Lines can: a quote of CSV may go on over lines, and elements of an array are found by their brackets.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        if compression_of(head) or path.suffix.lower() in SUFFIXES:
+            return None
+        try:
+            refuse_archive(name, head)
+            layout = _layout(stream, name, format, limits)
+        except SultanaError:
+            return None
+        return list(cut_lines(stream, layout.start, size)) if layout.kind == "lines" else None
+
+
+class _Layout(NamedTuple):
+    """How the rows of an unpacked file lie, and where they begin: parquet, csv, tsv, array, document or lines."""
+
+    kind: str
+    start: int
+
+
 def _plain_rows(path: Path, name: str, format: str | None, limits: Limits) -> Iterator[ParsedRow]:
     with path.open("rb") as stream:
-        head = stream.read(_SAMPLE)
-        if (
-            head.startswith(b"PAR1")
-            or format == "parquet"
-            or (format_of_name(name) == "parquet" and not format)
-        ):
-            if format not in (None, "parquet") or not head.startswith(b"PAR1"):
-                raise SultanaError(
-                    f"{name} {'is' if head.startswith(b'PAR1') else 'is not'} a Parquet file",
-                    "Such a file begins with PAR1. Correct the suffix or 'format', or fetch the file again",
-                    code="format-mismatch",
-                )
+        kind, start = _layout(stream, name, format, limits)
+        stream.seek(start)
+        if kind == "parquet":
             yield from parquet_rows(path, name, limits)
-            return
-        _check_encoding(head, name)
-        start = len(_BOM) if head.startswith(_BOM) else 0
-        head = head[start:]
-        chosen = format or format_of_name(name)
-        opening = start + len(head) - len(head.lstrip(b" \t\r\n")) + 1
-        first = head.lstrip(b" \t\r\n")[:1]
-        if chosen is None and first in (b"[", b"{"):
-            chosen = "json"
-        if chosen is None:
-            raise SultanaError(
-                f"The format of {name} is told neither by its suffix nor by its first bytes",
-                f"Set 'format' of the source to one of {', '.join(FORMATS)}",
-                code="format-unsupported",
-            )
-        if chosen in ("csv", "tsv"):
-            stream.seek(start)
-            yield from csv_rows(stream, name, b"," if chosen == "csv" else b"\t", limits)
-            return
-        # The suffixes .json and .jsonl are often given to each other's content.
-        lines = _looks_like_lines(head, stream, start, limits)
-        if first == b"[" and not lines and format != "jsonl":
-            yield from array_rows(stream, opening, limits)
-        elif first == b"{" and not lines and chosen == "json":
-            task = Path(name).name.split(".")[0]
-            yield from document_rows(stream, opening, name, task, limits)
+        elif kind in ("csv", "tsv"):
+            yield from csv_rows(stream, name, b"," if kind == "csv" else b"\t", limits)
+        elif kind == "array":
+            yield from array_rows(stream, start, limits)
+        elif kind == "document":
+            yield from document_rows(stream, start, name, Path(name).name.split(".")[0], limits)
         else:
-            stream.seek(start)
             yield from jsonl_rows(stream, limits)
+
+
+def _layout(stream: BinaryIO, name: str, format: str | None, limits: Limits) -> _Layout:
+    """Raises SultanaError where no rows can be told."""
+    stream.seek(0)
+    head = stream.read(_SAMPLE)
+    if head.startswith(b"PAR1") or format == "parquet" or (format_of_name(name) == "parquet" and not format):
+        if format not in (None, "parquet") or not head.startswith(b"PAR1"):
+            raise SultanaError(
+                f"{name} {'is' if head.startswith(b'PAR1') else 'is not'} a Parquet file",
+                "Such a file begins with PAR1. Correct the suffix or 'format', or fetch the file again",
+                code="format-mismatch",
+            )
+        return _Layout("parquet", 0)
+    _check_encoding(head, name)
+    start = len(_BOM) if head.startswith(_BOM) else 0
+    head = head[start:]
+    chosen = format or format_of_name(name)
+    opening = start + len(head) - len(head.lstrip(b" \t\r\n")) + 1
+    first = head.lstrip(b" \t\r\n")[:1]
+    if chosen is None and first in (b"[", b"{"):
+        chosen = "json"
+    if chosen is None:
+        raise SultanaError(
+            f"The format of {name} is told neither by its suffix nor by its first bytes",
+            f"Set 'format' of the source to one of {', '.join(FORMATS)}",
+            code="format-unsupported",
+        )
+    if chosen in ("csv", "tsv"):
+        return _Layout(chosen, start)
+    # The suffixes .json and .jsonl are often given to each other's content.
+    lines = _looks_like_lines(head, stream, start, limits)
+    if first == b"[" and not lines and format != "jsonl":
+        return _Layout("array", opening)
+    if first == b"{" and not lines and chosen == "json":
+        return _Layout("document", opening)
+    return _Layout("lines", start)
 
 
 def _looks_like_lines(head: bytes, stream: BinaryIO, start: int, limits: Limits) -> bool:

@@ -84,6 +84,15 @@ class FileCounts:
     private: Counter[str] = field(default_factory=Counter)
     """Rows in which something private was found, by its kind."""
 
+    def add(self, other: "FileCounts") -> None:
+        """What was read from further lines of the file."""
+        self.rows += other.rows
+        self.readable += other.readable
+        self.problems.update(other.problems)
+        self.scores.update(other.scores)
+        self.unusable_scores.update(other.unusable_scores)
+        self.private.update(other.private)
+
 
 @dataclass
 class ReadCounts:

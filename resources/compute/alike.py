@@ -59,3 +59,12 @@ def check_alike(expected: dict[str, str], where: str) -> None:
                 "Install the same version of Sultana and of its packages on every node, constraints.txt included",
                 code="worker-differs",
             )
+
+
+def not_shared(path: Path) -> SultanaError:
+    """The error for what lies on the machine that gave a part, and is not seen by the worker that does it."""
+    return SultanaError(
+        f"The worker on {socket.gethostname()} does not see {path}",
+        "Let all nodes share that folder under the same path",
+        code="path-not-shared",
+    )

@@ -3,7 +3,8 @@
 A stage cuts its rows into parts and says what is done to one: a `Factory`, which an engine calls once in
 each process that works, gives the function that is then called for each part. Results come in the order of
 the parts, whatever number of workers there is. A part may be done more than once, where a worker died over
-it, so a function of a part must have no effect but its result: stages write, workers do not.
+it, so a function of a part must have no effect but its result, or files that nobody knows of unless they are part of
+its result (`resources.table_fragments`): stages commit, workers do not.
 
 Factories, parts and results are pickled where the engine has other processes. A factory holds what is
 large and the same for all parts (a model by its settings, the rows that parts are places in); `shared` holds

@@ -21,7 +21,7 @@ from tests.compute.loopback import PROJECT, cluster
 from tests.compute.stages import STAGES, Made
 
 WORKERS = (1, 2, 3)
-AS_MANY_THREADS = {"scores", "gradients", "gradient-alignment", "evaluation"}
+AS_MANY_THREADS = {"embedding", "scores", "gradients", "gradient-alignment", "evaluation"}
 """Stages whose last bits depend on the number of threads: here, and in a worker, one."""
 
 

@@ -1,6 +1,10 @@
 """What each stage makes of small real inputs with an engine, as bytes and numbers to compare."""
 
-from collections.abc import Callable
+import gzip
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from resources.compute.boundary import Compute
+from resources.orphans import files_of_no_version, remove_files
+from resources.table_fragments import Written
+from resources.table_refs import Provenance, TableRef
+from resources.table_verification import verify_version
+from resources.tables import LanceTables
 
 ROWS = 3000
 Made = dict[str, Any]
@@ -25,16 +34,106 @@ def texts(count: int = ROWS) -> list[str]:
     return found
 
 
-def embedding(compute: Compute) -> Made:
-    """Vectors of 96 texts by the embedded embedder, in 24 parts."""
-    from assets.embeddings.embed import embed_missing
+def embedding(compute: Compute, folder: Path) -> Made:
+    """Vectors of 192 texts by the embedded embedder, in 12 parts that workers write, committed two at a time."""
+    from assets.embeddings.embed import embed_rows, missing_rows
+    from assets.records import INSTRUCTIONS, embeddings_record
     from resources.embedder import SentenceEmbedder
+    from resources.table_fragments import in_portions
 
-    given = {f"{number:032x}": text for number, text in enumerate(texts(96))}
-    batches = embed_missing(given, set(), SentenceEmbedder(device="cpu"), batch_rows=4, compute=compute)
-    made = pa.Table.from_batches(batches)
-    vectors = np.stack(made["vector"].to_numpy(zero_copy_only=False))
-    return {"ids": made["instruction_id"].to_pylist(), "vectors": vectors}
+    tables = LanceTables(Path(tempfile.mkdtemp(dir=folder)) / "lance")
+    given = [
+        {
+            "instruction_id": f"{number * 5 % 192:032x}",
+            "task": None,
+            "messages": [{"role": "user", "content": text}],
+            "origins": [],
+            "scores": None,
+        }
+        for number, text in enumerate(texts(192))
+    ]
+    rows = pa.Table.from_pylist(given, schema=INSTRUCTIONS.schema)
+    read = tables.write(
+        INSTRUCTIONS, rows, mode="overwrite", provenance=Provenance("run", "instructions", "1")
+    )
+    embedder = SentenceEmbedder(device="cpu")
+    record = embeddings_record("stage", embedder.dimension)
+    places = missing_rows(rows["instruction_id"], pa.array([], pa.string()))
+    with tables.fragments(record) as target:
+        parts = embed_rows(
+            tables.folder(read.table), read, places, target, embedder, batch_rows=16, compute=compute
+        )
+        for number, portion in enumerate(in_portions(target.folder, parts, lambda rows, _: rows == 32)):
+            made = tables.write(
+                record,
+                portion,
+                mode="upsert" if number else "overwrite",
+                provenance=Provenance("run", "embeddings", str(number)),
+            )
+    found = tables.read(made)
+    return {
+        "ids": found["instruction_id"].to_pylist(),
+        "vectors": np.stack(found["vector"].to_numpy(zero_copy_only=False)),
+        "digest": made.digest,
+        **sound(tables, made),
+    }
+
+
+def sound(tables: LanceTables, made: TableRef) -> Made:
+    """How many versions there are, what is wrong with the last, and how many files of none the clean-up leaves."""
+    with tables.locked(made.table):
+        remove_files(tables.folder(made.table), files_of_no_version(tables, made.table))
+        left = files_of_no_version(tables, made.table)
+    problems = verify_version(tables, made, every_row=True).problems
+    return {
+        "versions": len(tables.versions(made.table)),
+        "problems": [*map(str, problems), *map(str, tables.check())],
+        "orphans": len(left),
+    }
+
+
+def reading(compute: Compute, folder: Path) -> Made:
+    """Rows of files of lines, of which some are cut, of an array, a table and a packed file, as workers write them."""
+    from assets.instructions import parts
+    from assets.instructions.raw import ReadCounts, SourceSpec
+    from assets.records import RAW_INSTRUCTIONS
+    from resources.table_fragments import all_together
+
+    parts.PART_BYTES = 30_000
+    place = Path(tempfile.mkdtemp(dir=folder))
+    sources = place / "sources"
+    sources.mkdir()
+    lines = [json.dumps({"prompt": text, "completion": "Yes."}).encode() for text in texts()]
+    lines[5::100] = [b"broken"] * len(lines[5::100])
+    (sources / "a.jsonl").write_bytes(b"\n".join(lines[:1500]))
+    (sources / "array.json").write_bytes(b"[" + b",".join(lines[1506:1600]) + b"]")
+    (sources / "packed.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines[1600:2000]), mtime=0))
+    (sources / "table.csv").write_bytes(b'prompt,completion\n"a\nb",c\n' + b"d,e\n" * 400 + b"f,g,h\n")
+    (sources / "z.jsonl").write_bytes(b"\n".join(lines[2000:]) + b"\n")
+    specs = [SourceSpec("one", str(sources)), SourceSpec("two", str(sources / "a.jsonl"))]
+    tables, counts = LanceTables(place / "lance"), ReadCounts()
+    problems: Counter[str] = Counter()
+    with tables.fragments(RAW_INSTRUCTIONS) as target:
+
+        def written() -> Iterator[Written]:
+            for part in parts.read_parts(specs, target, compute, copies=place, counts=counts):
+                assert part.written is not None
+                problems.update(part.tally.problems)
+                yield part.written
+
+        made = tables.write(
+            RAW_INSTRUCTIONS,
+            all_together(target.folder, written()),
+            mode="overwrite",
+            provenance=Provenance("run", "raw_instructions", "1"),
+        )
+    return {
+        "rows": tables.read(made).to_pylist(),
+        "counts": counts,
+        "reasons": problems,
+        "digest": made.digest,
+        **sound(tables, made),
+    }
 
 
 def duplicates(compute: Compute) -> Made:
@@ -269,6 +368,7 @@ def training_rows(folder: Path, count: int) -> list[Any]:
 
 
 STAGES: dict[str, Callable[..., Made]] = {
+    "reading": reading,
     "embedding": embedding,
     "near-duplicates": duplicates,
     "contamination": contamination,

@@ -39,7 +39,7 @@ def test_a_stage_makes_the_same_on_ray_with_any_number_of_workers(
     matrix: Lines, stage: str, workers: int
 ) -> None:
     found = matrix[stage, workers]
-    assert found["equal"] or (stage == "embedding" and found["difference"] < 1e-5), found
+    assert found["equal"], found
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -48,7 +48,7 @@ def test_a_worker_and_a_node_killed_in_the_middle_of_a_stage_change_nothing(
 ) -> None:
     found = faults[stage]
     assert found["killed"] == 2 and found["workers_lost"] >= 2, found
-    assert found["equal"] or (stage == "embedding" and found["difference"] < 1e-5), found
+    assert found["equal"], found
 
 
 def test_the_graph_has_the_same_data_versions_on_ray() -> None:
