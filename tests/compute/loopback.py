@@ -45,6 +45,8 @@ def run_module(module: str, *arguments: str, timeout: float) -> str:
     done = subprocess.run(
         in_namespace([sys.executable, "-m", module, *arguments]),
         cwd=PROJECT,
+        # Without the tests' watch for pickles: Ray's processes talk to one another in them, behind its token.
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         timeout=timeout,
