@@ -20,11 +20,8 @@ def files_of_no_version(tables: LanceTables, table: str, idle_seconds: float = 0
     SultanaError, ValueError, OSError or RuntimeError where the files of a version cannot be listed: then it is not
     known which are needed.
     """
-    with nothing_awaited(tables.lock(table)) as settled:
-        return _files_of_no_version(tables, table, idle_seconds) if settled else []
-
-
-def _files_of_no_version(tables: LanceTables, table: str, idle_seconds: float) -> list[FoundFile]:
+    if not nothing_awaited(tables.lock(table)):
+        return []
     folder = tables.folder(table)
     versions = lance_folder.versions_on_disk(folder)
     if not versions:

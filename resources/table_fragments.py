@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from resources import lance_folder
 from resources.compute.alike import not_shared
 from resources.errors import SultanaError
-from resources.files import disk_full_explained, failing_disk_explained, sync_path
+from resources.files import disk_full_explained, exclusive_lock, failing_disk_explained, sync_path
 from resources.row_hashes import HASH_FIELD, ROW_HASH
 from resources.staging import Staged, added_to, write_files
 from resources.table_files import ROWS, StoredFile
@@ -288,29 +288,34 @@ def target_of(folder: TableFolder, record: Record) -> Target:
 
 
 @contextlib.contextmanager
-def awaited(lock: Path) -> Iterator[None]:
-    """While this lasts, files in the table's folder may wait for their commit. `lock` is the table's lock file."""
-    with _held(lock, fcntl.LOCK_SH):
-        yield
+def awaited(lock: Path, timeout: float) -> Iterator[None]:
+    """While this lasts, files in the table's folder may wait for their commit. `lock` is the table's lock file.
 
-
-@contextlib.contextmanager
-def nothing_awaited(lock: Path) -> Iterator[bool]:
-    """Whether no file waits for its commit; while the block lasts, none begins to."""
+    Waits at most `timeout` seconds for a writer of the table: where one looks for files of no version, none begins.
+    """
+    with exclusive_lock(lock, timeout):
+        handle = os.open(_mark(lock), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_SH)
     try:
-        with _held(lock, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            yield True
-    except BlockingIOError:
-        yield False
-
-
-@contextlib.contextmanager
-def _held(lock: Path, operation: int) -> Iterator[None]:
-    path = lock.with_suffix(".fragments")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, operation)
         yield
     finally:
         os.close(handle)
+
+
+def nothing_awaited(lock: Path) -> bool:
+    """Whether no file waits for its commit, and none will while the caller holds the table's lock."""
+    try:
+        handle = os.open(_mark(lock), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _mark(lock: Path) -> Path:
+    return lock.with_suffix(".fragments")

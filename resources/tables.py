@@ -154,7 +154,7 @@ class LanceTables:
     def fragments(self, record: Record) -> Iterator[Target]:
         """Where workers write rows of the record's table for a later `write`; until the block ends, what they wrote is
         not taken for what a killed write left."""
-        with awaited(self.lock(record.table)):
+        with awaited(self.lock(record.table), self._lock_timeout):
             yield target_of(self.folder(record.table), record)
 
     def read(
