@@ -37,7 +37,7 @@ _WORDS = {
     "with_position": False,
     # By default Lance takes 2 GiB for each core before it writes a part.
     "num_workers": 2,
-    "memory_limit": 256,
+    "memory_limit": 128,
 }
 
 

@@ -40,7 +40,7 @@ class Accumulation:
         self._trained = trained
         self._config = config
         self._noise = noise
-        self._frozen = frozen
+        self.frozen = frozen
         self._most_padding = most_padding
         self._are_layers_divided = are_layers_divided
 
@@ -84,8 +84,8 @@ class Accumulation:
         batch = collate(
             chosen, [rows[place].weight for place in part.rows], self._decoder.device, part.places
         )
-        if self._frozen is not None and self._frozen.serves(chosen[0]):
-            return self._frozen.put_into(batch, chosen, part.places)
+        if self.frozen is not None and self.frozen.serves(chosen[0]):
+            return self.frozen.put_into(batch, chosen, part.places)
         return batch
 
     def _passes(self, aligned: Sequence[AlignedRow]) -> Iterator[MicroBatch]:

@@ -95,9 +95,9 @@ class TrainingSession:
         self.decoder.check_projection()
         if config.gradient_checkpointing:
             checkpoint_layers(self.model)
-        self.frozen = None
+        frozen = None
         if config.frozen_states_bytes and first:
-            self.frozen = FrozenStates(self.decoder, first, config.frozen_states_bytes)
+            frozen = FrozenStates(self.decoder, first, config.frozen_states_bytes)
         self._noise = EmbeddingNoise(self.model, config.noise, config.noise_scale)
         self._trained = {
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
@@ -105,13 +105,22 @@ class TrainingSession:
         self._is_sharded = sharding == "fsdp"
         self.sharding = sharding
         self._accumulation = Accumulation(
-            self.decoder, self._trained, config, self._noise, self.frozen, most_padding, self._is_sharded
+            self.decoder, self._trained, config, self._noise, frozen, most_padding, self._is_sharded
         )
         self._start = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
         self.config_digest = digest(
             {"config": asdict(config), "total_steps": total_steps, "model": fingerprint, "dtype": str(wanted)}
         )
         self.reset()
+
+    @property
+    def frozen(self) -> FrozenStates | None:
+        """The states below the first trained layer, where they are kept."""
+        return self._accumulation.frozen
+
+    @frozen.setter
+    def frozen(self, states: FrozenStates | None) -> None:
+        self._accumulation.frozen = states
 
     @property
     def step_number(self) -> int:
