@@ -93,7 +93,11 @@ def test_croissant_reads_back_the_rows_that_were_written(exported: tuple[Path, J
     assert not dataset.metadata.ctx.issues.errors
     assert [str(one).rpartition("/")[2] for one in dataset.metadata.license] == ["CC0-1.0.html"]
     trained = 0
-    for name in ("originals", "interpolated"):
+    # Whether mixes are among what was chosen hangs on the machine's last digits; a part without rows is absent.
+    present = [
+        name for name in ("originals", "interpolated") if (folder / DATASET / f"{name}.parquet").exists()
+    ]
+    for name in present:
         rows = pq.read_table(folder / DATASET / f"{name}.parquet").to_pylist()
         trained += len(rows)
         for row, record in zip(rows, dataset.records(name), strict=True):
