@@ -41,6 +41,12 @@ elif name == "sultana":
 """
 
 
+def heed_signals() -> None:
+    """As a job is started by Slurm: what the process of the tests ignores or blocks is inherited otherwise."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 class Cluster:
     """A folder of stand-ins, and the environment of a job of three nodes."""
 
@@ -73,6 +79,7 @@ class Cluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_signals,
         )
 
     def run(self, *arguments: str, **environment: str) -> int:
