@@ -35,7 +35,7 @@ _WORDS = {
     "stem": False,
     "remove_stop_words": False,
     "with_position": False,
-    # By default Lance takes 2 GiB for each core before it writes a part.
+    # MiB. By default Lance takes 2 GiB for each core before it writes a part.
     "num_workers": 2,
     "memory_limit": 128,
 }
