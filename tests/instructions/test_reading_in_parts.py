@@ -136,13 +136,14 @@ def test_lines_that_are_cut_anywhere_are_the_lines_of_the_whole(size: int) -> No
 @pytest.mark.parametrize(
     ("name", "content", "settings"),
     [
-        ("b.jsonl.gz", gzip.compress(row(1) * 50)[:-9], {}),
+        ("b.jsonl.gz", gzip.compress(row(1) * 50, mtime=0)[:-9], {}),
         ("b.jsonl", b"\n\n\n" * 200, {}),
         ("b.jsonl", b"", {}),
         ("b.jsonl", b"\n".join(map(row, range(40))), {"score_fields": ("rating",)}),
         ("b.parquet", b"PAR1 and no more", {}),
         ("b.csv", b'"a"b,c\n' * 100, {}),
     ],
+    ids=["cut off in gzip", "blank lines", "nothing", "scores missing", "no Parquet", "quotes"],
 )
 def test_what_is_wrong_with_a_file_is_told_in_the_same_words(
     folder: Path,
