@@ -6,6 +6,7 @@ and a bank account's only where its check digits are (ISO 13616).
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -110,9 +111,11 @@ def find_private(text: str) -> list[Found]:
             start, end = match.span()
             if not _CHECKED.get(kind, _always)(match.group()):
                 continue
-            if all(end <= one.start or start >= one.end for one in taken):
-                taken.append(Found(kind, start, end))
-    return sorted(taken, key=lambda one: one.start)
+            place = bisect_left(taken, start, key=lambda one: one.start)
+            before, after = taken[max(place - 1, 0) : place], taken[place : place + 1]
+            if all(one.end <= start for one in before) and all(end <= one.start for one in after):
+                taken.insert(place, Found(kind, start, end))
+    return taken
 
 
 def mask_private(text: str) -> str:

@@ -13,7 +13,7 @@ from resources.table_parts import TablePart, read_part
 from resources.table_refs import Provenance
 from resources.table_verification import verify_version
 from resources.tables import LanceTables
-from tests.object_store.numbers import NUMBERS, content, put
+from tests.object_store.number_rows import NUMBERS, content, put
 
 
 def wrote(target: Target, *ids: str, value: int) -> Written:

@@ -12,7 +12,7 @@ from resources import object_store
 from resources.errors import SultanaError, TransientError
 from resources.object_store import check_object_uri, client
 from resources.tables import LanceTables
-from tests.object_store.numbers import content, put
+from tests.object_store.number_rows import content, put
 from tests.object_store.store import BUCKET, KEY, SECRET, Store, start_store
 from tests.web.conftest import free_port
 
@@ -170,7 +170,7 @@ def test_without_the_package_it_is_named(tmp_path: Path) -> None:
         "import importlib.util; importlib.util.find_spec = lambda name, *a: None\n"
         "from pathlib import Path\n"
         "from resources.tables import LanceTables\n"
-        "from tests.object_store.numbers import put\n"
+        "from tests.object_store.number_rows import put\n"
         "put(LanceTables(Path(sys.argv[1]), uri='s3://bucket/p'), '1', 'overwrite', 'a')\n"
     )
     done = subprocess.run(

@@ -15,7 +15,7 @@ from resources.table_cleanup import bytes_of, no_writer, plan, remove
 from resources.table_refs import Provenance, TableRef
 from resources.table_verification import verify_version
 from resources.tables import LanceTables
-from tests.object_store.numbers import NUMBERS, content, put
+from tests.object_store.number_rows import NUMBERS, content, put
 from tests.object_store.store import BUCKET, KEY, SECRET, Store
 
 

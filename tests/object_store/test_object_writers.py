@@ -14,7 +14,7 @@ from resources.errors import SultanaError, TransientError
 from resources.table_checks import check_leftovers
 from resources.table_verification import verify_version
 from resources.tables import LanceTables
-from tests.object_store.numbers import NUMBERS, content, put
+from tests.object_store.number_rows import NUMBERS, content, put
 from tests.object_store.store import BUCKET, Store
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from resources.tables import LanceTables
-from tests.object_store.numbers import put
+from tests.object_store.number_rows import put
 root, uri, me, count = sys.argv[1:]
 tables = LanceTables(Path(root), uri=uri)
 for turn in range(int(count)):
@@ -98,7 +98,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from resources import commits, lance_folder, object_folder, table_place, tables
-from tests.object_store.numbers import put
+from tests.object_store.number_rows import put
 def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 root, place, mode = sys.argv[1:]
