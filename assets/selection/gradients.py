@@ -46,12 +46,7 @@ def gradients(
 ) -> Iterator[GradientsOf[Reduced]]:
     """What differentiates rows as `session` does, counts them in `inputs.spent`, and ends with the block."""
     if not inputs.compute.elsewhere:
-
-        def here(rows: "Sequence[TrainingRow]") -> Iterator[tuple[list[int], Reduced]]:
-            for part in session.row_gradients(rows):
-                yield part.rows, reduce(session, part)
-
-        yield here
+        yield lambda rows: inputs.reduced_gradients(session, reduce, rows)
         return
     made = _Differentiating(inputs.model, session.config, session.total_steps, session.fingerprint, reduce)
     with inputs.compute.workers(made) as workers:

@@ -6,7 +6,7 @@ a strategy asks for what it needs, so nothing is scored, embedded or loaded for 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from assets.finetuning.trainer import TrainingSession
     from assets.finetuning.training_config import TrainingConfig
     from assets.finetuning.training_row import TrainingRow
+    from assets.selection.gradients import Reduce, Reduced
 
 Messages = Sequence[Mapping[str, str]]
 MixedText = tuple[str, str, float]
@@ -338,6 +339,13 @@ class Inputs:
         return CountedSession(
             self.model.load(), self.training, steps or self.budget.steps, self.model.fingerprint(), self.spent
         )
+
+    def reduced_gradients(
+        self, session: "TrainingSession", reduce: "Reduce[Reduced]", rows: "Sequence[TrainingRow]"
+    ) -> "Iterator[tuple[list[int], Reduced]]":
+        """Places in `rows`, each once, and what `reduce` leaves of their gradients, made in this process."""
+        for part in session.row_gradients(rows):
+            yield part.rows, reduce(session, part)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """A strategy's inputs as an experiment gives them: kept on disk from run to run, and paid for by every run."""
 
 import hashlib
+import pickle
 import tempfile
 import time
 from collections import OrderedDict
@@ -26,7 +27,9 @@ from tests.experiments.cost import Meter
 KEPT_FROM = 256
 """Rows whose gradients, asked for at once, are kept: those of a pool, not of a step."""
 KEPT_POOLS = 1
-"""Pools' gradients kept at once: about 2 MB a row with the default adapters."""
+"""Pools' gradients at the first weights kept at once: about 2 MB a row with the default adapters."""
+KEPT_PASSES = 4
+"""What a strategy left of a pool's gradients at later weights, kept at once: of LESS 32 KB a row and epoch."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,15 +95,22 @@ class MeteredInputs(Inputs):
                 self.meter,
             )
 
+    def reduced_gradients(self, session: TrainingSession, reduce: Any, rows: Sequence[Any]) -> Iterator[Any]:
+        made = super().reduced_gradients(session, reduce, rows)
+        if not isinstance(session, MeteredSession) or len(rows) < KEPT_FROM or session.step_number == 0:
+            return made
+        return session.kept(hashlib.blake2b(pickle.dumps(reduce), digest_size=16).digest(), rows, made)
+
 
 class MeteredSession(CountedSession):
     """A training session that tells a meter what its steps, rewards and gradients cost.
 
-    Frozen states, and the gradients of a whole pool at the same weights, are computed once in a process; each
-    run is charged with what they cost the first that asked.
+    Frozen states, the gradients of a whole pool at the first weights, and what a strategy leaves of them at later
+    ones, are computed once in a process; each run is charged with what they cost the first that asked.
     """
 
     _pools: OrderedDict[Any, tuple[list[Any], float, set[Any]]] = OrderedDict()
+    _passes: OrderedDict[Any, tuple[list[Any], float, set[Any]]] = OrderedDict()
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given[:-1])
@@ -125,27 +135,44 @@ class MeteredSession(CountedSession):
             return super().gradients(rows)
 
     def row_gradients(self, rows: Sequence[Any]) -> Any:
-        if len(rows) < KEPT_FROM:
+        if len(rows) < KEPT_FROM or self.step_number > 0:
             yield from self._parts(rows)
             return
-        weights = hashlib.blake2b(self.config_digest.encode(), digest_size=16)
-        for parameter in self._trained.values():
-            weights.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        key = (weights.hexdigest(), tuple(row.row_id for row in rows))
+        made = (_in_a_file(part) for part in self._parts(rows))
+        for part in self._once(self._pools, KEPT_POOLS, (self._weights(), _names(rows)), made):
+            yield replace(part, gradients=part.gradients.to(self.decoder.device))
+
+    def kept(self, what: bytes, rows: Sequence[Any], made: Iterator[Any]) -> Iterator[Any]:
+        """`made` of the gradients of `rows`, or where the same was made before at the same weights, that."""
+        return self._once(self._passes, KEPT_PASSES, (what, self._weights(), _names(rows)), made)
+
+    def _once(
+        self,
+        held: OrderedDict[Any, tuple[list[Any], float, set[Any]]],
+        most: int,
+        key: Any,
+        made: Iterator[Any],
+    ) -> Iterator[Any]:
         used = self.frozen.used if isinstance(self.frozen, SharedStates) else set()
-        if key in self._pools:
-            parts, spent, states = self._pools[key]
-            self.meter.charge("gradients", spent, len(rows))
+        if key in held:
+            parts, spent, states = held[key]
+            self.meter.charge("gradients", spent, len(key[-1]))
             used |= states
         else:
-            while len(self._pools) >= KEPT_POOLS:  # before the next one is in memory beside it
-                self._pools.popitem(last=False)
+            while len(held) >= most:  # before the next one is in memory beside it
+                held.popitem(last=False)
             before = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"]
-            parts = [_in_a_file(part) for part in self._parts(rows)]
+            parts = list(made)
             spent = self.meter.seconds["gradients"] + self.meter.seconds["frozen states"] - before
-            self._pools[key] = (parts, spent, set(used))
-        for part in parts:
-            yield replace(part, gradients=part.gradients.to(self.decoder.device))
+            held[key] = (parts, spent, set(used))
+        yield from parts
+
+    def _weights(self) -> str:
+        """What gradients depend on besides the rows: weights, and the moments that go with them."""
+        digest = hashlib.blake2b(self.config_digest.encode(), digest_size=16)
+        for _, tensor in sorted(self.state_dict()["tensors"].items()):
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def _parts(self, rows: Sequence[Any]) -> Iterator[Any]:
         parts = super().row_gradients(rows)
@@ -156,6 +183,10 @@ class MeteredSession(CountedSession):
                 return
             self.meter.counts["gradients"] += len(part.rows)
             yield part
+
+
+def _names(rows: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(row.row_id for row in rows)
 
 
 def _in_a_file(part: RowGradients) -> RowGradients:

@@ -13,7 +13,7 @@ from assets.finetuning.training_row import TrainingRow
 from assets.selection.inputs import Spent
 from tests.experiments import metered
 from tests.experiments.cost import Meter
-from tests.experiments.metered import MeteredSession, SharedStates
+from tests.experiments.metered import MeteredInputs, MeteredSession, SharedStates
 
 CONFIG = TrainingConfig(layers=1, rank=2, micro_batch=3, frozen_states_bytes=1 << 20)
 ROWS = [TrainingRow(f"r{number}", (random_row(number),)) for number in range(6)]
@@ -26,7 +26,8 @@ def session(meter: Meter) -> MeteredSession:
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedStates, "shared", {})
-    monkeypatch.setattr(MeteredSession, "_pools", type(MeteredSession._pools)())
+    for kept in ("_pools", "_passes"):
+        monkeypatch.setattr(MeteredSession, kept, type(MeteredSession._pools)())
 
 
 def test_shared_states_train_alike_and_are_paid_for_once_a_run() -> None:
@@ -63,5 +64,35 @@ def test_gradients_of_a_pool_are_taken_once_at_the_same_weights(monkeypatch: pyt
     other, _ = gradients(trained)
     assert trained.spent.rows_differentiated == len(ROWS)
     assert not torch.equal(other, expected)
-    again, _ = gradients(session(Meter()))
-    assert torch.equal(again, expected)  # computed anew, since one pool is kept at a time
+
+
+def test_what_is_left_of_gradients_at_later_weights_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metered, "KEPT_FROM", 4)
+
+    def lengths(steps: int, meter: Meter, reduce: Any = _length) -> tuple[list[Any], int]:
+        mine = session(meter)
+        for _ in range(steps):
+            mine.step(ROWS[:3])
+        found = list(object.__new__(MeteredInputs).reduced_gradients(mine, reduce, ROWS))
+        return found, mine.spent.rows_differentiated
+
+    meters = [Meter() for _ in range(2)]
+    expected, differentiated = lengths(1, meters[0])
+    assert differentiated == meters[0].counts["gradients"] == len(ROWS)
+    found, differentiated = lengths(1, meters[1])
+    assert differentiated == 0 and meters[1].counts["gradients"] == len(ROWS)
+    assert meters[1].seconds["gradients"] > 0
+    assert [places for places, _ in found] == [places for places, _ in expected]
+    assert all(torch.equal(one, other) for (_, one), (_, other) in zip(found, expected, strict=True))
+    later, differentiated = lengths(2, Meter())
+    assert differentiated == len(ROWS) and not torch.equal(later[0][1], expected[0][1])
+    _, differentiated = lengths(1, Meter(), _lengths_of_steps)
+    assert differentiated == len(ROWS)
+
+
+def _length(session: Any, part: Any) -> torch.Tensor:
+    return part.gradients.norm(dim=1)
+
+
+def _lengths_of_steps(session: Any, part: Any) -> torch.Tensor:
+    return part.gradients.norm(dim=1) * session.step_number
