@@ -1,6 +1,7 @@
 """Signatures of lineage manifests: Ed25519 over the manifest's SHA-256, by a key from the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ PUBLIC_KEY = "SULTANA_PUBLIC_KEY"
 """Names the variable that holds the public key that signatures have to be of: 64 hexadecimal digits."""
 SIGNATURE_TAG = "sultana.lineage_manifest_signature"
 SIGNED_BY_TAG = "sultana.lineage_manifest_public_key"
-_DIGITS = 64
+_DIGITS = re.compile("[0-9a-fA-F]{64}")
 
 
 def sign(manifest_sha256: str) -> dict[str, str] | None:
@@ -68,7 +69,7 @@ def _private_key(given: str) -> "Ed25519PrivateKey":
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        if len(given) == _DIGITS:
+        if _DIGITS.fullmatch(given):
             return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(given))
         with open(given, "rb") as file:
             key = load_pem_private_key(file.read(), password=None)

@@ -59,7 +59,7 @@ def announce_and_start(say: Callable[[str], None], name: str, folder: Path) -> N
 
 def left_over(folder: Path) -> list[str]:
     """What was made to the side and not put into place."""
-    return [str(path) for path in folder.rglob(".*") if path.is_dir()]
+    return [str(path) for path in folder.rglob(".*") if path.is_dir() and any(path.iterdir())]
 
 
 def kill_starts(name: str, folder: Path, kills: int, seed: int) -> None:

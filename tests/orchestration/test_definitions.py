@@ -88,8 +88,10 @@ def test_every_check_says_what_it_is_and_runs_with_its_asset_in_jobs() -> None:
 def test_loading_definitions_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys, time, json; started = time.process_time()\n"
+        "import dagster; dagster_alone = time.process_time() - started\n"
         "import orchestration.definitions\n"
-        f"print(json.dumps([time.process_time() - started, [m for m in {HEAVY!r} if m in sys.modules]]))"
+        "times = (time.process_time() - started) / dagster_alone\n"
+        f"print(json.dumps([times, [m for m in {HEAVY!r} if m in sys.modules]]))"
     )
     runs = [
         json.loads(
@@ -100,7 +102,7 @@ def test_loading_definitions_is_quick_and_imports_nothing_heavy() -> None:
         for _ in range(3)
     ]
     assert all(heavy == [] for _, heavy in runs)
-    assert min(seconds for seconds, _ in runs) < 1.5
+    assert min(times for times, _ in runs) < 3, "as many times as long as importing Dagster alone"
 
 
 def test_configuration_schema_has_a_description_for_every_field() -> None:
