@@ -20,10 +20,10 @@ ui: $(INSTALLED)
 	@$(BIN)/sultana ui --port $(PORT)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 test-all: $(INSTALLED) $(RAY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'slow or not slow' --timeout=1800
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'slow or not slow' --timeout=1800
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -5,10 +5,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads of processes that share the cores wait for one another by turning: with two times two, all takes three times
+# as long.
+os.environ["OMP_NUM_THREADS"] = str(max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 
 _WATCH = str(Path(__file__).parent / "watch")
 sys.path.insert(0, _WATCH)
@@ -31,11 +35,18 @@ def no_pickle_is_read() -> Iterator[None]:
 TOGETHER = {"lineage", "web", "ui", "serving", "diversity"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _InGroups(LoadScopeScheduling):
     """Where several processes run the tests, those of a file, or of a folder that shares much, run in one of them."""
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else str(item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = Path(file).parent.name
+        return folder if folder in TOGETHER else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _InGroups(config, log)
 
 
 @pytest.fixture(scope="session")
