@@ -51,10 +51,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the embedded language model, converted once (about 10 s)."""
+    """A folder with the embedded language model, converted once for all processes that run tests (about 10 s)."""
     from resources.language_model import LanguageModel
 
-    folder = tmp_path_factory.mktemp("models")
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "models"
     LanguageModel(folder=folder).files()
     return folder
 

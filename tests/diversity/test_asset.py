@@ -77,6 +77,7 @@ def test_the_number_of_clusters_is_chosen_and_recorded(folder: Path) -> None:
     assert {"clusters", "silhouette", "mean_squared_distance", "seconds"} == set(tried[0])
 
 
+@pytest.mark.slow
 def test_vectors_of_the_embedding_layer_hang_on_the_language_model(folder: Path) -> None:
     plain = made(folder, clusters=6)
     found = made(folder, clusters=6, vectors="embedding_layer")

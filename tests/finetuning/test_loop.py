@@ -222,6 +222,7 @@ os.waitpid(forked(root / "killed"), 0)
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_and_resume_gives_the_same_weights(tmp_path: Path) -> None:
     """Real SIGKILLs at random moments, in a process that forks each training from a warm start."""
     script, kills = tmp_path / "killer.py", 8

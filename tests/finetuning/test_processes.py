@@ -138,6 +138,7 @@ def test_a_killed_group_leaves_nothing_behind_and_goes_on_to_the_same_bits(
     assert result_from_json(result_as_json(whole)) == whole
 
 
+@pytest.mark.slow
 def test_launched_processes_that_divide_the_model_train_as_one(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

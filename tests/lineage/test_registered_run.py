@@ -156,6 +156,7 @@ def ranked(tmp_path: Path, benchmarks: list[dict[str, str]]) -> str:
         return console.export_text()
 
 
+@pytest.mark.slow
 def test_questions_seen_in_training_are_told_beside_the_score(
     registered_data: Path, tracking: Tracking, seen_question: str, tmp_path: Path
 ) -> None:

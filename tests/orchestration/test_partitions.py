@@ -66,6 +66,7 @@ def test_a_new_data_folder_offers_partitions_and_a_deleted_one_stays_away(tmp_pa
         assert "0|full" not in keys and "7|raise" in keys
 
 
+@pytest.mark.slow
 def test_a_labelled_strategy_is_a_line_of_its_own_until_it_is_deleted(fresh: Deployment) -> None:
     labelled, key = "random-three-steps", "0|random-three-steps"
     fresh.run(strategy=labelled, curriculum={"steps": 3})

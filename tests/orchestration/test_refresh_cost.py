@@ -9,6 +9,7 @@ from orchestration.instance import open_instance
 from tests.orchestration.deployment import Deployment
 
 
+@pytest.mark.slow
 def test_one_per_cent_of_the_rows_costs_one_per_cent_of_the_embedding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

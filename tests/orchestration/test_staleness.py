@@ -50,6 +50,7 @@ def test_a_code_version_makes_its_own_asset_stale_and_equal_results_nothing_else
     assert fresh.stale(changed) == set()
 
 
+@pytest.mark.slow
 def test_a_new_evaluation_makes_the_leaderboard_stale(fresh: Deployment) -> None:
     fresh.run(to="lineage_manifest", strategy="longest")
     assert fresh.stale() == set()

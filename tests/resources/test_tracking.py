@@ -137,7 +137,13 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize("place", [*PLACES, "before the alias"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(place, marks=[] if place in ("torn upload", "before the alias") else pytest.mark.slow)
+        for place in [*PLACES, "before the alias"]
+    ],
+)
 def test_a_killed_publication_goes_on_where_it_ended(tracking: Tracking, adapter: Path, place: str) -> None:
     command = [sys.executable, "-c", KILLED, str(tracking.folder), str(adapter), place]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL

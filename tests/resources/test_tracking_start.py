@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from resources.tracking import Tracking
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +22,7 @@ Tracking(None, Path(folder)).publish(
 """
 
 
+@pytest.mark.slow
 def test_four_first_starts_at_once_and_in_silence(tmp_path: Path) -> None:
     folder, adapter = tmp_path / "new", tmp_path / "adapter"
     adapter.mkdir()

@@ -148,6 +148,7 @@ def test_places_of_this_machine_are_not_recorded(workplace: Workplace) -> None:
     assert list((workplace.folder / "selection").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_trained_policy_starts_another(workplace: Workplace) -> None:
     folder = str(workplace.made("raise").metadata["policy_folder"].value)
     policy = {"rounds": 0, "baseline_rollouts": 0, "warm_up": 1, "initial_policy": folder}
@@ -158,6 +159,7 @@ def test_a_trained_policy_starts_another(workplace: Workplace) -> None:
         workplace.run("raise", policy={"initial_policy": "nowhere"})
 
 
+@pytest.mark.slow
 def test_what_cannot_succeed_is_refused_at_once(workplace: Workplace) -> None:
     with pytest.raises(SultanaError, match="reads the score column 'taste'; the instructions have rating"):
         workplace.run("alpagasus", alpagasus={"column": "taste"})
