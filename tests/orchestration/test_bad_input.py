@@ -5,24 +5,43 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.faults import warm
 
 ROW = json.dumps({"instruction": "Name a colour.", "input": "", "output": "Blue."}) + "\n"
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 def sultana(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestration.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=PROJECT,
-        env={**os.environ, "SULTANA_DATA": str(data)},
-    )
+    """The command in a process of its own, which has imported all before: that takes the longest."""
+    shown, errors = data.with_name("shown.txt"), data.with_name("errors.txt")
+    environment = {**os.environ, "SULTANA_DATA": str(data)}
+    status = warm.call(command, arguments, environment, shown, errors, seconds=240)
+    return subprocess.CompletedProcess(arguments, status, shown.read_text(), errors.read_text())
+
+
+def command(
+    arguments: Sequence[str], environment: Mapping[str, str], shown: Path, errors: Path
+) -> int | str | None:
+    from orchestration.cli import main
+
+    os.environ.update(environment)
+    os.chdir(PROJECT)
+    sys.argv = ["sultana", *arguments]
+    for path, stream in ((shown, 1), (errors, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
 
 
 def refused(found: subprocess.CompletedProcess[str], *words: str) -> None:
