@@ -11,6 +11,7 @@ from functools import cached_property
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from assets.failures import explained_step
 from assets.materialized import Materialized, made_in_run, require
@@ -59,6 +60,17 @@ class Checking:
     def column(self, made: Materialized, name: str) -> pa.Array:
         """One column of the table that a materialization refers to."""
         return self.tables.read(made.table(), columns=[name])[name].combine_chunks()
+
+    def field(self, made: Materialized, column: str, name: str) -> pa.Array:
+        """One field of the structs in a column of lists, of all rows one after the other; reads a batch at a time."""
+        kept = self.tables.schema(made.table()).field(column).type.value_type.field(name).type
+        nothing = pa.array([], kept)
+        # A copy of each part: the field alone is a window on a buffer that may hold the others.
+        parts = [
+            pa.concat_arrays([pc.struct_field(batch.column(0).flatten(), name), nothing])
+            for batch in self.tables.batches(made.table(), [column])
+        ]
+        return pa.concat_arrays([*parts, nothing])
 
     def schemas(self, made: Materialized, *records: Record) -> Outcome:
         """Whether the tables of a materialization are as their records declare."""

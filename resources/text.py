@@ -77,9 +77,12 @@ def escape_terminal(text: str, limit: int | None = None) -> str:
 
     `limit` counts characters of `text`, before escaping.
     """
+    kept = _cut(text, limit)
+    if kept.isprintable():  # most are; Python holds none of an invisible category for printable
+        return kept
     return "".join(
         _visible(character) if unicodedata.category(character) in _INVISIBLE else character
-        for character in _cut(text, limit)
+        for character in kept
     )
 
 

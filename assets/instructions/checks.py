@@ -96,11 +96,10 @@ def instructions_checks(
     rows = raw.table().rows
 
     def accounted() -> Outcome:
-        origins = checking.column(kept, "origins").flatten().field("origin_id")
         return rows_accounted(
             checking.column(raw, "origin_id"),
             checking.column(kept, "instruction_id"),
-            origins,
+            checking.field(kept, "origins", "origin_id"),
             checking.column(quarantine, "origin_id"),
             checking.column(dropped, "origin_id"),
         )

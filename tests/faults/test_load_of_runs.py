@@ -71,6 +71,8 @@ def servers(data: Path) -> Iterator[tuple[str, Path]]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # The interrupt that ends it reaches it also where these tests run in the background of a shell.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
         yield f"http://127.0.0.1:{port}", log

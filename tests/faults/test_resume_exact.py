@@ -123,7 +123,7 @@ def test_killed_trainings_end_as_those_that_were_not(tmp_path: Path) -> None:
         resumed += last.pop("resumed") is not None
         assert last == whole, f"seed {SEED}, training {number}"
         told = told[end + 1 :]
-    assert not told and cut_short > count * KILLS_OF_ONE // 2 and resumed > count // 2
+    assert not told and cut_short > count * KILLS_OF_ONE // 2 and resumed >= count // 2
     tell(f"seed {SEED}: {count} of {count} trainings equal over {cut_short} kills")
 
 

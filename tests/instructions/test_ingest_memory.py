@@ -25,29 +25,31 @@ ROW_BYTES = 440
 """What a row may cost at most in memory, besides what is fixed: together the goal, of a million rows."""
 
 INGEST = """
-import json, resource, sys
+import json, sys
 from resources.environment import apply_safe_defaults
 apply_safe_defaults()
 import dagster as dg
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
 from resources.definitions import data_folder
+from resources.memory import peak_mebibytes
 config = {"ops": json.loads(sys.argv[2]), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 with open_instance(data_folder()) as instance:
     done = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance, run_config=config, asset_selection=[dg.AssetKey(one) for one in sys.argv[1].split(",")]
     )
 assert done.success
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+print(int(peak_mebibytes() * 1024**2))
 """
 READ = """
-import resource, sys
+import sys
 from assets.instructions.raw import ReadCounts, SourceSpec, read_sources
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from resources.memory import peak_mebibytes
+before = peak_mebibytes()
 counts = ReadCounts()
 for _ in read_sources([SourceSpec("large", sys.argv[1])], counts=counts):
     pass
-print(counts.rows, counts.readable, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+print(counts.rows, counts.readable, int(peak_mebibytes() - before))
 """
 
 

