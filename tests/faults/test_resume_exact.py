@@ -93,7 +93,7 @@ for number in range(count):
     killed = 0
     for _ in range(KILLS_OF_ONE):
         child = forked(root / f"killed-{number}", number)
-        time.sleep(draw.uniform(0.05, 0.45) * takes)
+        time.sleep(draw.uniform(0.1, 0.8) * takes)
         os.kill(child, signal.SIGKILL)
         killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     print(json.dumps({"killed": killed}), flush=True)
