@@ -3,7 +3,6 @@
 Each opens its inputs, which are on disk, and gives what is measured; see `growth_stages`.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,18 +82,12 @@ def contamination(folder: Path, out: Path, rows: int) -> Work:
 
 
 def embedding(folder: Path, out: Path, rows: int) -> Work:
-    """Vectors of instructions by the embedded embedder, written as they come."""
-    from assets.embeddings.embed import embed_missing
-    from assets.records import embeddings_record
+    """Vectors of instructions by the embedded embedder, as the asset makes them."""
     from resources.embedder import SentenceEmbedder
 
-    with inputs.corpus(folder, rows).open(encoding="utf-8") as file:
-        texts = [json.loads(line)["instruction"] for line in file]
     embedder = SentenceEmbedder()
-    embedder.embed(texts[:8])
-    by_id = dict(zip(inputs.row_ids(rows), texts, strict=True))
-    record = embeddings_record("instruction_embeddings", embedder.dimension)
-    return lambda: {"rows": inputs.written(out, record, embed_missing(by_id, set(), embedder))}
+    embedder.embed(["to load it"] * 8)
+    return _embedded(folder, out, rows, embedder)
 
 
 class RandomEmbedder:
@@ -114,35 +107,43 @@ class RandomEmbedder:
 
 def embedding_commits(folder: Path, out: Path, rows: int) -> Work:
     """The asset `instruction_embeddings` without its model: texts read, vectors committed part by part."""
+    return _embedded(folder, out, rows, RandomEmbedder())
+
+
+def _embedded(folder: Path, out: Path, rows: int, embedder: Any) -> Work:
     from assets.embeddings.config import EmbeddingsConfig
-    from assets.embeddings.embed import batch_rows_of, embed_missing, in_commits, text_to_embed
+    from assets.embeddings.embed import batch_rows_of, embed_rows, in_commits, missing_rows
     from assets.records import embeddings_record
     from resources.table_refs import Provenance
     from resources.tables import LanceTables
 
     tables, instructions = inputs.instruction_table(folder, rows)
-    embedder: Any = RandomEmbedder()
     record = embeddings_record("instruction_embeddings", embedder.dimension)
     commit_rows = EmbeddingsConfig().commit_rows
 
     def work() -> Found:
         store = LanceTables(out)
-        texts = {
-            row["instruction_id"]: text_to_embed(row["messages"])
-            for batch in tables.batches(instructions, columns=["instruction_id", "messages"])
-            for row in batch.to_pylist()
-        }
-        batches = embed_missing(texts, set(), embedder, batch_rows=batch_rows_of(commit_rows))
+        ids = tables.read(instructions, columns=["instruction_id"])["instruction_id"]
+        missing = missing_rows(ids, pa.array([], pa.string()))
         ref = None
         commits = 0
-        for part in in_commits(batches, commit_rows, 0):
-            ref = store.write(
-                record,
-                pa.Table.from_batches(part, schema=record.schema),
-                mode="upsert" if ref else "overwrite",
-                provenance=Provenance("bench", record.table, str(commits)),
+        with store.fragments(record) as target:
+            parts = embed_rows(
+                tables.folder(instructions.table),
+                instructions,
+                missing,
+                target,
+                embedder,
+                batch_rows=batch_rows_of(commit_rows),
             )
-            commits += 1
+            for portion in in_commits(target.folder, parts, commit_rows, 0):
+                ref = store.write(
+                    record,
+                    portion,
+                    mode="upsert" if ref else "overwrite",
+                    provenance=Provenance("bench", record.table, str(commits)),
+                )
+                commits += 1
         return {"rows": ref.rows if ref else 0, "commits": commits}
 
     return work

@@ -76,7 +76,7 @@ STAGES = {
     "contamination": Stage("contamination by 1,000 examples alone", inputs.corpus, growth_rows.contamination),
     "embedding": Stage(
         "vectors by the embedded model",
-        inputs.corpus,
+        inputs.instruction_table,
         growth_rows.embedding,
         sizes=(1_000, 10_000),
         alike=True,
