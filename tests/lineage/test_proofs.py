@@ -166,9 +166,8 @@ def test_signatures(trained_on: TrainingSet, tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("SULTANA_SIGNING_KEY", raising=False)
     assert sign("a" * 64) is None
     key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(KEY))
-    pem = tmp_path / "key.pem".rjust(
-        63 - len(str(tmp_path)), "k"
-    )  # a path as long as a key in digits is a path
+    monkeypatch.chdir(tmp_path)
+    pem = Path("k" * 64)  # as long as a key in digits, and a path
     pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     signed = []
     for given in (KEY, str(pem)):
