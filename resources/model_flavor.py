@@ -25,6 +25,9 @@ MLMODEL = "MLmodel"
 MODEL_META = "registered_model_meta"
 """A file that MLflow adds to a local model folder whenever the model is loaded by its registered name."""
 
+UPLOADING = ".artifact.uploading."
+"""How the name begins under which MLflow writes a file to a local store before it gets its own."""
+
 INPUT_FILES = ("input_example.json", "serving_input_example.json", "requirements.txt", "python_env.yaml")
 """What MLflow wants beside `MLmodel`."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from resources.errors import SultanaError
 from resources.files import MANIFEST, folder_manifest, sync_filesystem
 from resources.mlflow_store import exists_already
-from resources.model_flavor import MODEL_META
+from resources.model_flavor import MODEL_META, UPLOADING
 from resources.text import check_name
 
 if TYPE_CHECKING:
@@ -211,6 +211,8 @@ def upload_model(
         # In place where the artifacts are local; a server's are copied to where they can be hashed.
         destination = None if local else folder
         stored = Path(mlflow.artifacts.download_artifacts(model.model_uri, dst_path=destination))
+        if local:
+            _remove_torn_uploads(stored)
         compare_files(manifest, stored_files(stored), f"the model {name}, read back after storing,")
         path = Path(folder) / MANIFEST
         path.write_bytes(manifest_bytes(manifest))
@@ -224,6 +226,12 @@ def upload_model(
     if model.model_id not in known:
         client.log_outputs(run.info.run_id, models=[LoggedModelOutput(model.model_id, 0)])
     return model
+
+
+def _remove_torn_uploads(folder: Path) -> None:
+    """Remove what MLflow was writing under a name of its own when an earlier attempt was killed."""
+    for path in folder.rglob(f"{UPLOADING}*"):
+        path.unlink()
 
 
 def all_versions(client: "MlflowClient", name: str) -> list["ModelVersion"]:

@@ -110,6 +110,11 @@ if place == "torn upload":
         (stored / "adapter_model.safetensors").write_bytes(b"half")
         kill()
     client.log_model_artifacts = torn
+elif place == "inside an upload":
+    whole = os.replace
+    def renamed(source, to):
+        whole(source, to) if ".artifact.uploading." not in str(source) or Path(to).name != "MANIFEST.json" else kill()
+    os.replace = renamed
 elif place == "before the manifest":
     client.log_model_artifact = kill
 elif place == "before the plots":
@@ -130,6 +135,7 @@ tracking.Tracking(None, Path(folder)).publish(
 PLACES = [
     "before the plots",
     "torn upload",
+    "inside an upload",
     "before the manifest",
     "before ready",
     "before finished",
@@ -140,7 +146,12 @@ PLACES = [
 @pytest.mark.parametrize(
     "place",
     [
-        pytest.param(place, marks=[] if place in ("torn upload", "before the alias") else pytest.mark.slow)
+        pytest.param(
+            place,
+            marks=[]
+            if place in ("torn upload", "inside an upload", "before the alias")
+            else pytest.mark.slow,
+        )
         for place in [*PLACES, "before the alias"]
     ],
 )
