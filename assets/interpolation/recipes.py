@@ -21,6 +21,7 @@ nothing, and neither does the order of the rows.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,11 @@ class _Tasks:
         """Rows of each task."""
         return np.diff(self.starts)
 
+    @cached_property
+    def id_array(self) -> pa.StringArray:
+        """The ids for Arrow: made once, as each block of recipes takes some of them."""
+        return pa.array(self.ids, pa.string())
+
     def task_of(self, places: Places) -> Places:
         """The task of each row."""
         return np.searchsorted(self.starts, places, side="right") - 1
@@ -170,8 +176,8 @@ def _table(
     layer: int,
     alignment: str,
 ) -> pa.Table:
-    ids, names = pa.array(table.ids, pa.string()), pa.array(table.names, pa.string())
-    parents_a, parents_b = ids.take(pa.array(place_a)), ids.take(pa.array(place_b))
+    names = pa.array(table.names, pa.string())
+    parents_a, parents_b = table.id_array.take(pa.array(place_a)), table.id_array.take(pa.array(place_b))
     recipes = [
         recipe_id(a, b, weight, seed, layer, alignment)
         for a, b, weight in zip(parents_a.to_pylist(), parents_b.to_pylist(), weights.tolist(), strict=True)
