@@ -69,7 +69,7 @@ def test_each_key_gets_exactly_one_run(tmp_path: Path, monkeypatch: pytest.Monke
             assert set(counted.values()) == {1}, f"seed {SEED}, kill {number}: {counted}"
             fail_dead_runs(instance, restarted=True)  # as `sultana ui` does
         with daemon(tmp_path):
-            wait_for("every run's end", lambda: all(ended(key) for key in keys), 240)
+            wait_for("every run's end", lambda: all(ended(key) for key in keys), 200 + 5 * len(keys))
         assert first_runs() == Counter(keys), f"seed {SEED}"
         done = Counter((tmp_path / DONE_FILE).read_text().split())
         assert set(done) == set(keys)
