@@ -1,11 +1,10 @@
 """What is refused as unfit to learn from, and what ordinary text is kept."""
 
-import time
-
 import pytest
 
 from assets.instructions.rows import REASONS, Limits
 from assets.instructions.validate import normalise, problem_in, tokens_pattern
+from tests.cpu_time import least_cpu_seconds
 
 
 def _reason(text: str, role: str = "assistant") -> str | None:
@@ -152,6 +151,4 @@ def test_normalise() -> None:
     ],
 )
 def test_hostile_text_takes_no_time(text: str) -> None:
-    start = time.process_time()
-    _reason(text)
-    assert time.process_time() - start < 1.0
+    assert least_cpu_seconds(lambda: _reason(text)) < 1.0

@@ -1,6 +1,5 @@
 import base64
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 
 from assets.presentation import cell, table
 from resources.private import KINDS, find_private, mask_private
+from tests.cpu_time import least_cpu_seconds
 
 
 def _token() -> str:
@@ -120,9 +120,7 @@ def test_masking_is_done_once_and_found_stretches_are_in_order(text: str) -> Non
     ],
 )
 def test_no_text_takes_long(text: str) -> None:
-    start = time.process_time()
-    find_private(text)
-    assert time.process_time() - start < 2
+    assert least_cpu_seconds(lambda: find_private(text)) < 2
 
 
 def test_previews_name_the_kind_alone() -> None:
@@ -139,9 +137,7 @@ def test_previews_name_the_kind_alone() -> None:
     ["a." * 40_000, "1 " * 40_000, "eyJ" * 30_000, "password:" * 9_000, "+1(" * 30_000, "AB12 " * 20_000],
 )
 def test_long_texts_take_little_time(text: str) -> None:
-    began = time.process_time()
-    mask_private(text)
-    assert time.process_time() - began < 2
+    assert least_cpu_seconds(lambda: mask_private(text)) < 2
 
 
 def test_jobs_log_and_answer_without_what_is_private() -> None:
