@@ -125,9 +125,14 @@ def page(lines: Sequence[Line]) -> str:
 
 
 def _machines(lines: Sequence[Line]) -> str:
-    names = {f"{one.machine.get('processor')}, {one.machine.get('cores')} cores" for one in lines}
+    stages: dict[str, list[str]] = {}
+    for one in lines:
+        name = f"{one.machine.get('processor')}, {one.machine.get('cores')} cores"
+        if one.stage not in stages.setdefault(name, []):
+            stages[name].append(one.stage)
     loads = sorted(one.load for one in lines)
-    return f"{' and '.join(sorted(names))}, load {loads[0]:g} to {loads[-1]:g}"
+    named = " and ".join(f"{name} ({', '.join(sorted(ones))})" for name, ones in sorted(stages.items()))
+    return f"{named}, load {loads[0]:g} to {loads[-1]:g}"
 
 
 def _stage_section(found: Mapping[str, Extrapolated]) -> list[str]:
@@ -211,7 +216,8 @@ make bench BENCH="growth --results tests/benchmarks/measured/growth.jsonl --agai
 .venv/bin/python -m tests.benchmarks.sizing
 ```
 
-Measured on {machine}, one thread; CPU-seconds, so that other work on the machine counts little. Assumed:
+Measured on {machine}, one thread; CPU-seconds, which another
+processor and a busy one change about twofold: compare sizes of one stage, not stages of two machines. Assumed:
 
 - a core elsewhere is as quick as the one measured, and two vCPUs are one core;
 - time grows from the largest measurement as fitted, and never more slowly than the rows; memory as between the two
