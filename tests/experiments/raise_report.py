@@ -1,11 +1,13 @@
 """The tables of the experiment on selection: for each pool, device and reward, every arm against random.
 
-Runs on a CUDA device are compared among themselves: their numbers differ from the CPU's. Gains are random's loss
+Runs on a CUDA device are compared among themselves: their numbers differ from the CPU's. So are runs that saw the
+same candidates; of several sets of them, the one that most runs saw comes first. Gains are random's loss
 less the arm's, and the arm's accuracy less random's: above zero the arm is better. They are paired by seed, with
 a 95 % interval. Φ is what one full-data training would cost: three epochs over the pool's tokens at the
 CPU-seconds a token that the final trainings of random took; of CUDA devices no cost is told.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,27 +29,31 @@ def summary(
     found = []
     for pool in pools:
         for device in DEVICES:
-            here = [line for line in lines if line["pool"] == pool and line.get("device", CPU) == device]
-            plain = [line for line in here if line["arm"] == RANDOM]
-            phi = full_training(plain) if device == CPU else None
-            for reward in rewards:
-                mine = [
-                    line
-                    for line in here
-                    if line["reward"] in ((reward,) if reward == "gsm8k" else (reward, None))
-                    and set(REWARDS[reward]) <= line["loss"].keys()
-                ]
-                if mine:
-                    found.append(
-                        {
-                            "pool": pool,
-                            "device": device,
-                            "reward": reward,
-                            "pool_rows": mine[0]["pool_rows"],
-                            "phi_cpu_seconds": phi,
-                            "arms": _arms(mine, reward, phi),
-                        }
-                    )
+            ran = [line for line in lines if line["pool"] == pool and line.get("device", CPU) == device]
+            sets = Counter(line["pool_key"] for line in ran).most_common()
+            for number, (key, _) in enumerate(sets, start=1):
+                here = [line for line in ran if line["pool_key"] == key]
+                plain = [line for line in here if line["arm"] == RANDOM]
+                phi = full_training(plain) if device == CPU else None
+                for reward in rewards:
+                    mine = [
+                        line
+                        for line in here
+                        if line["reward"] in ((reward,) if reward == "gsm8k" else (reward, None))
+                        and set(REWARDS[reward]) <= line["loss"].keys()
+                    ]
+                    if mine:
+                        found.append(
+                            {
+                                "pool": pool,
+                                "device": device,
+                                "candidates": number,
+                                "reward": reward,
+                                "pool_rows": mine[0]["pool_rows"],
+                                "phi_cpu_seconds": phi,
+                                "arms": _arms(mine, reward, phi),
+                            }
+                        )
     return found
 
 
@@ -137,7 +143,8 @@ def overview(found: Sequence[dict[str, Any]]) -> str:
 
 
 def _place(one: dict[str, Any]) -> str:
-    return str(one["pool"]) if one["device"] == CPU else f"{one['pool']} on {one['device']}"
+    place = str(one["pool"]) if one["device"] == CPU else f"{one['pool']} on {one['device']}"
+    return place if one["candidates"] == 1 else f"{place}, candidates {one['candidates']}"
 
 
 def _share(arm: dict[str, Any] | None) -> str:

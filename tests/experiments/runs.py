@@ -6,10 +6,11 @@ Strategies that look at no reward are run once for a pool and seed and scored on
 more for GSM8K, which has a budget of its own.
 """
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ UNTRAINED = "no training"
 STRATEGIES = (UNTRAINED, *REGISTRY)
 LONGEST_RESPONSE = "longest_response"
 """An option beside those of strategies, for controls: only candidates with so many tokens of response at most."""
+SAVE_POLICY = "save_policy"
+"""Another: RAISE's policy is kept under this name, one for each reward and seed …"""
+POLICY_OF = "policy_of"
+"""… and with this one a run starts from the policy kept under a name, with its own reward and seed."""
+OWN_OPTIONS = (LONGEST_RESPONSE, SAVE_POLICY, POLICY_OF)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ class Settings:
             "training": training,
         }
         for name, value in options.items():
-            if name == LONGEST_RESPONSE:
+            if name in OWN_OPTIONS:
                 continue
             place, known = given, CurriculumConfig
             *path, last = name.split(".")
@@ -206,12 +212,24 @@ class Bench:
         work = self.folder / "work" / run
         work.mkdir(parents=True, exist_ok=True)
         inputs = self.inputs(seed, reward if is_targeted(strategy) else None, steps, work, pool)
+        if name := options.get(POLICY_OF):
+            policy = config.policy.model_copy(
+                update={"initial_policy": str(self._policy(name, reward, seed))}
+            )
+            config = config.model_copy(update={"policy": policy})
+        if name := options.get(SAVE_POLICY):
+            folder = self._policy(name, reward, seed)
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that is made again
+            inputs = replace(inputs, policy_folder=folder)
         method = REGISTRY[strategy]
         check(method, config, {}, len(inputs.rewards))
         check_budget(method, inputs.budget, len(inputs.pool))
         with inputs.meter.part("other"):
             chosen = method.select(inputs, config)
         return chosen.selections, dict(chosen.facts), inputs
+
+    def _policy(self, name: str, reward: str | None, seed: int) -> Path:
+        return self.folder / "policies" / f"{name}-{reward}-{seed}"
 
     def run(
         self, strategy: str, seed: int, reward: str | None, options: Mapping[str, Any], run: str
