@@ -1,8 +1,11 @@
 """Processes that are ready at once: forked from one that has imported everything and opened nothing."""
 
+import contextlib
+import faulthandler
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -17,11 +20,28 @@ PATIENCE = 120.0
 
 
 def _answer(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    try:
-        connection.send(("value", function(*arguments)))
-    except BaseException:  # noqa: BLE001 - raised again in the parent
-        connection.send(("error", traceback.format_exc()))
+    with open(_stack_file(os.getpid()), "w") as stacks:
+        faulthandler.register(signal.SIGUSR1, stacks, all_threads=True)
+        try:
+            connection.send(("value", function(*arguments)))
+        except BaseException:  # noqa: BLE001 - raised again in the parent
+            connection.send(("error", traceback.format_exc()))
+        faulthandler.unregister(signal.SIGUSR1)
     connection.close()
+
+
+def _stack_file(process: int | None) -> str:
+    return os.path.join(tempfile.gettempdir(), f"sultana-stacks-{process}")
+
+
+def _stacks(process: ForkServerProcess) -> str:
+    """Where the threads of a process are, in words; empty where it does not say."""
+    if not os.path.exists(_stack_file(process.pid)):
+        return ""  # it has not begun
+    os.kill(process.pid, signal.SIGUSR1)  # type: ignore[arg-type]
+    time.sleep(1.0)
+    with open(_stack_file(process.pid), errors="replace") as file:
+        return file.read()
 
 
 def start(function: Callable[..., Any], *arguments: Any) -> tuple[ForkServerProcess, Connection]:
@@ -37,7 +57,7 @@ def result(process: ForkServerProcess, connection: Connection, seconds: float = 
     """What the function returned. Raises AssertionError with the traceback where it raised, died or hangs."""
     try:
         if not connection.poll(seconds):
-            raise AssertionError(f"no answer within {seconds:g} s")
+            raise AssertionError(f"no answer within {seconds:g} s; its threads are at\n{_stacks(process)}")
         kind, value = connection.recv()
     except EOFError:
         process.join(PATIENCE)
@@ -48,6 +68,8 @@ def result(process: ForkServerProcess, connection: Connection, seconds: float = 
         process.kill()
         process.join()
         connection.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(_stack_file(process.pid))
     if kind == "error":
         raise AssertionError(value)
     return value
