@@ -141,6 +141,7 @@ def line(arm: str, seed: int, loss: float, **changes: Any) -> dict[str, Any]:
     return {
         "run": f"{arm} {seed}",
         "pool": "planted",
+        "pool_key": "the first candidates",
         "reward": None,
         "arm": arm,
         "seed": seed,
@@ -198,6 +199,17 @@ def test_runs_on_another_device_are_compared_among_themselves() -> None:
     assert [arm["arm"] for arm in here["arms"]] == ["random"] and here["phi_cpu_seconds"] is not None
     assert there["arms"][1]["loss_gain"]["mean"] == 0.25 and there["phi_cpu_seconds"] is None
     assert "### Pool planted on cuda: gain" in tables([here, there])
+
+
+def test_runs_are_compared_with_those_that_saw_the_same_candidates() -> None:
+    lines = [line("random", seed, 0.5, reward="gsm8k") for seed in (0, 1)]
+    lines += [
+        line(arm, 0, loss, reward="gsm8k", pool_key="others") for arm, loss in (("dsir", 0.25), ("random", 1.0))
+    ]
+    first, others = summary(lines, ["planted"], ["gsm8k"])
+    assert [arm["arm"] for arm in first["arms"]] == ["random"]
+    assert others["arms"][0]["loss_gain"]["mean"] == 0.75
+    assert "### Pool planted, candidates 2: gain" in tables([first, others])
 
 
 def test_the_tables_on_record_are_those_of_the_lines_on_record() -> None:
@@ -312,6 +324,20 @@ def test_the_command_runs_and_goes_on_where_it_stopped(
     pool = raise_command._pool("starter", Settings(**lines[0]["settings"]))
     chosen = read_ledger(results, short["run"])["row_id"].to_pylist()
     assert max(pool.encoded[one].trained_tokens for one in chosen) <= 12
+
+
+@pytest.mark.slow
+def test_a_policy_that_was_kept_is_started_from(folder: Path) -> None:
+    start = ["policy.rounds=0", "policy.baseline_rollouts=0", "policy.aligned_rows=-1"]
+    kept = ["--variant", "kept", "raise", *start, "save_policy=mine"]
+    again = ["--variant", "again", "raise", *start, "policy_of=mine"]
+    raise_command.main(["--seeds=0", "--strategies", *kept, *again, *SMALL])
+    first, second = Results(folder / "data" / "experiments" / "raise.jsonl").lines()
+    assert first["facts"]["policy_sha256"] == second["facts"]["policy_sha256"]
+    with pytest.raises(SultanaError, match="no policy to start from"):
+        raise_command.main(
+            ["--seeds=0", "--strategies", "--variant", "x", "raise", *start, "policy_of=nobody", *SMALL]
+        )
 
 
 def test_faults_are_those_of_the_marks() -> None:
