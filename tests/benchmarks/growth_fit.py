@@ -11,6 +11,7 @@ import numpy as np
 LINEAR = 1.1
 """Exponents up to here count as linear: the steps of sorting, and the spread of single measurements."""
 
+CPU = "CPU"
 LEAST_SECONDS = 0.05
 LEAST_MIB = 4.0
 """Below, a measurement says nothing about growth: starting and rounding are as large."""
@@ -30,6 +31,12 @@ class Line:
     found: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     load: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The stage, and the device where that is no CPU: its figures are others, its memory the device's own."""
+        device = self.found.get("device", CPU)
+        return self.stage if device == CPU else f"{self.stage}, {device}"
 
     @property
     def work_mib(self) -> float:
@@ -74,10 +81,10 @@ def memory_exponent(lines: Iterable[Line]) -> float | None:
 
 
 def by_stage(lines: Iterable[Line]) -> dict[str, list[Line]]:
-    """Lines of each stage, by size."""
+    """Lines of each stage, by size; those of a device that is no CPU under a name of their own."""
     found: dict[str, list[Line]] = {}
     for line in lines:
-        found.setdefault(line.stage, []).append(line)
+        found.setdefault(line.name, []).append(line)
     return {name: sorted(ones, key=lambda one: one.rows) for name, ones in found.items()}
 
 

@@ -104,18 +104,17 @@ def hours(stage: str, found: Mapping[str, Extrapolated], machine: Machine) -> fl
 def page(lines: Sequence[Line]) -> str:
     """The whole page."""
     stages = by_stage(lines)
-    measured = {name: ones for name, ones in stages.items() if name != "training"}
     found = {
-        name: extrapolate(measured[name])
+        name: extrapolate(stages[name])
         for name, stage in STAGES.items()
-        if name in measured and not stage.candidates
+        if name in stages and name != "training" and not stage.candidates
     }
     return "\n".join(
         [
             HEAD.format(machine=_machines(lines)),
             *_stage_section(found),
             *_storage_section(found, stages),
-            *model_section(stages.get("training", [])),
+            *model_section([line for line in lines if line.stage == "training"]),
             "## Measured",
             "",
             table(lines, {name: stage.bound for name, stage in STAGES.items()}),
@@ -127,10 +126,12 @@ def page(lines: Sequence[Line]) -> str:
 def _machines(lines: Sequence[Line]) -> str:
     stages: dict[str, list[str]] = {}
     for one in lines:
+        if one.name != one.stage:
+            continue  # a device that its own section names
         name = f"{one.machine.get('processor')}, {one.machine.get('cores')} cores"
         if one.stage not in stages.setdefault(name, []):
             stages[name].append(one.stage)
-    loads = sorted(one.load for one in lines)
+    loads = sorted(one.load for one in lines if one.name == one.stage)
     named = " and ".join(f"{name} ({', '.join(sorted(ones))})" for name, ones in sorted(stages.items()))
     return f"{named}, load {loads[0]:g} to {loads[-1]:g}"
 

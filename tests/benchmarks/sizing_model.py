@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks.growth_fit import Line
+from tests.benchmarks.growth_fit import CPU, Line
 from tests.benchmarks.training import PEAKS
 
 PARAMETERS = 7e9
@@ -42,7 +42,10 @@ def utilisation(lines: Sequence[Line]) -> Utilisation:
             done = line.found["tokens"] * line.found["parameters"] * line.found["products"]
             share = done / line.wall_seconds / peak
             return Utilisation(
-                share, f"measured on {line.found['device']}, {line.found['parameters']:,} parameters"
+                share,
+                f"measured on one {line.found['device']}, LoRA on {line.found['parameters']:,} parameters, "
+                f"{line.rows:,} rows of {line.found['tokens'] / line.rows:,.0f} tokens; "
+                "a larger model and longer rows keep it busier",
             )
     return Utilisation(ASSUMED_SHARE, "ASSUMED: no measurement of a GPU is kept yet")
 
@@ -51,7 +54,8 @@ def model_section(lines: Sequence[Line]) -> list[str]:
     """What it takes to train on all rows once and on one per cent of them, in LoRA and in full."""
     if not lines:
         return []
-    last = lines[-1]
+    here = [line for line in lines if line.found["device"] == CPU]
+    last = (here or list(lines))[-1]
     a_row = last.found["tokens"] / last.rows
     used = utilisation(lines)
     peak = PEAKS["H100"]
@@ -88,7 +92,7 @@ def model_section(lines: Sequence[Line]) -> list[str]:
             lora=_gigabytes(LORA), full=_gigabytes(FULL), bytes=FULL_BYTES, node=NODE_GPUS * GPU_GB
         ),
     ]
-    if last.found["device"] == "CPU":
+    if here:
         pace = last.found["tokens"] * last.found["parameters"] * last.found["products"] / last.cpu_seconds
         core_hours = ROWS * 0.01 * a_row * LORA * PARAMETERS / pace / 3600
         text += [
@@ -111,7 +115,7 @@ def _gigabytes(products: int) -> float:
 ASSUMED = """A row has {a_row:,.0f} tokens in the mean (measured on {rows} rows, {tokens:,} tokens). A token costs
 {lora} floating-point operations a parameter with LoRA and {full} in full training; attention comes on top. An H100 has
 a peak of {peak:,.0f} TFLOP/s (bfloat16, dense), of which {share:.0%} is reached: **{origin}**. Several nodes keep
-{kept:.0%} of their pace (assumed). Short rows are packed."""
+{kept:.0%} of their pace (assumed)."""
 
 MEMORY = """Memory follows from the method: with LoRA the weights in bfloat16, {lora:,.0f} GB on each GPU; in full
 training {bytes} bytes a parameter, {full:,.0f} GB, which `sharding: fsdp` spreads over the {node} GB of a node.

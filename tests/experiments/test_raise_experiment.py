@@ -204,7 +204,8 @@ def test_runs_on_another_device_are_compared_among_themselves() -> None:
 def test_runs_are_compared_with_those_that_saw_the_same_candidates() -> None:
     lines = [line("random", seed, 0.5, reward="gsm8k") for seed in (0, 1)]
     lines += [
-        line(arm, 0, loss, reward="gsm8k", pool_key="others") for arm, loss in (("dsir", 0.25), ("random", 1.0))
+        line(arm, 0, loss, reward="gsm8k", pool_key="others")
+        for arm, loss in (("dsir", 0.25), ("random", 1.0))
     ]
     first, others = summary(lines, ["planted"], ["gsm8k"])
     assert [arm["arm"] for arm in first["arms"]] == ["random"]

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import growth, sizing
-from tests.benchmarks.growth_fit import Line, exponent, memory_exponent, read_lines, table, time_exponent
+from tests.benchmarks.growth_fit import (
+    Line,
+    by_stage,
+    exponent,
+    memory_exponent,
+    read_lines,
+    table,
+    time_exponent,
+)
 from tests.benchmarks.growth_stages import STAGES
 from tests.benchmarks.sizing_model import ASSUMED_SHARE, model_section, utilisation
 
@@ -89,7 +97,10 @@ def test_a_measured_utilisation_is_taken_and_an_assumed_one_is_called_so() -> No
     assert "ASSUMED" in "\n".join(model_section([trained()]))
     on_gpu = utilisation([trained(), trained("NVIDIA H100 80GB HBM3", 989e12)])
     assert on_gpu.share == pytest.approx(8000 * 4e9 / 10.0 / 989e12)
-    assert "measured on NVIDIA H100" in on_gpu.origin
+    assert "measured on one NVIDIA H100" in on_gpu.origin
+    both = [trained(), trained("NVIDIA H100 80GB HBM3", 989e12)]
+    assert set(by_stage(both)) == {"training", "training, NVIDIA H100 80GB HBM3"}
+    assert "A core without a GPU did" in "\n".join(model_section(both))
 
 
 def test_a_model_of_seven_billion_by_hand() -> None:
