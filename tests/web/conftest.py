@@ -108,13 +108,18 @@ def _started(module: list[str], port: int, said: Path, environment: dict[str, st
 def small_deployment(folder: Path) -> tuple[Path, str, list[str]]:
     """A data folder with one run of the small definitions; the run's id, and the options to serve them."""
     data = folder / "data"
-    with pytest.MonkeyPatch.context() as patch, open_instance(data) as instance:
-        patch.setenv("DAGSTER_HOME", str(data / "dagster"))
-        made = dg.materialize([small.first], instance=instance)
+    run = run_of_the_small(data)
     workspace = folder / "workspace.yaml"
     target = {"relative_path": str(Path(small.__file__)), "location_name": "small"}
     workspace.write_text(yaml.safe_dump({"load_from": [{"python_file": target}]}))
-    return data, made.run_id, ["--workspace", str(workspace)]
+    return data, run, ["--workspace", str(workspace)]
+
+
+def run_of_the_small(data: Path) -> str:
+    """The id of a run of the small definitions, made now."""
+    with pytest.MonkeyPatch.context() as patch, open_instance(data) as instance:
+        patch.setenv("DAGSTER_HOME", str(data / "dagster"))
+        return dg.materialize([small.first], instance=instance).run_id
 
 
 @pytest.fixture(scope="session")

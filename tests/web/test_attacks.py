@@ -9,7 +9,7 @@ from websockets.sync.client import connect
 
 from orchestration.web.audit_log import CHANGES, REFUSALS
 from tests.web.attacks import MESSAGES, WIPE, Target, delete, graphql, requests
-from tests.web.conftest import Served
+from tests.web.conftest import Served, run_of_the_small
 from tests.web.raw import Answer, request, send
 
 VERSION = "{ version }"
@@ -152,7 +152,6 @@ def test_a_flood_of_refusals_is_counted_and_not_written_out(dagster_server: Serv
 
 def test_a_run_that_exists_can_be_deleted_by_the_own_page(dagster_server: Served) -> None:
     origin = f"http://127.0.0.1:{dagster_server.port}"
-    found = post(
-        dagster_server, delete(dagster_server.run), Origin=origin, **{"Sec-Fetch-Site": "same-origin"}
-    )
+    run = run_of_the_small(dagster_server.data)  # other tests look at the server's first one
+    found = post(dagster_server, delete(run), Origin=origin, **{"Sec-Fetch-Site": "same-origin"})
     assert found.json()["data"]["deleteRun"]["__typename"] == "DeletePipelineRunSuccess"
