@@ -53,6 +53,7 @@ def training(folder: Path, out: Path, rows: int) -> Work:
             torch.cuda.synchronize()
         return {
             "tokens": tokens,
+            "places": sum(len(step) * max(len(one.parents[0]) for one in step) for step in steps[1:]),
             "parameters": parameters,
             "products": PRODUCTS,
             "device": device,

@@ -44,8 +44,10 @@ def utilisation(lines: Sequence[Line]) -> Utilisation:
             return Utilisation(
                 share,
                 f"measured on one {line.found['device']}, LoRA on {line.found['parameters']:,} parameters, "
-                f"{line.rows:,} rows of {line.found['tokens'] / line.rows:,.0f} tokens; "
-                "a larger model and longer rows keep it busier",
+                f"{line.rows:,} rows of {line.found['tokens'] / line.rows:,.0f} tokens, padded to the longest of their "
+                f"step ({line.found['places'] / line.found['tokens']:.1f} places a token; by places it is "
+                f"{share * line.found['places'] / line.found['tokens']:.0%}). "
+                "Packing leaves padding out and was not measured",
             )
     return Utilisation(ASSUMED_SHARE, "ASSUMED: no measurement of a GPU is kept yet")
 

@@ -24,7 +24,14 @@ def line(stage: str, rows: int, seconds: float, mebibytes: float = 100.0, bytes_
 
 
 def trained(device: str = "CPU", peak: float | None = None) -> Line:
-    found = {"tokens": 8000, "parameters": 10**9, "products": 4, "device": device, "peak": peak}
+    found = {
+        "tokens": 8000,
+        "places": 24_000,
+        "parameters": 10**9,
+        "products": 4,
+        "device": device,
+        "peak": peak,
+    }
     return Line("training", 64, 10.0, 10.0, 900.0, 100.0, 0, found)
 
 
@@ -98,6 +105,7 @@ def test_a_measured_utilisation_is_taken_and_an_assumed_one_is_called_so() -> No
     on_gpu = utilisation([trained(), trained("NVIDIA H100 80GB HBM3", 989e12)])
     assert on_gpu.share == pytest.approx(8000 * 4e9 / 10.0 / 989e12)
     assert "measured on one NVIDIA H100" in on_gpu.origin
+    assert "3.0 places a token" in on_gpu.origin
     both = [trained(), trained("NVIDIA H100 80GB HBM3", 989e12)]
     assert set(by_stage(both)) == {"training", "training, NVIDIA H100 80GB HBM3"}
     assert "A core without a GPU did" in "\n".join(model_section(both))
