@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
 
+# A fork while Arrow's allocator has a thread of its own can leave the new process waiting for ever.
+os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.faults.preloaded"])
 PATIENCE = 120.0
