@@ -4,6 +4,7 @@ Runs missing combinations of pools, rewards, strategies and seeds, then prints t
 data/experiments/raise.md and raise.json. Two processes may share the work: each takes what the other has not
 begun. `--variant "raise, 2 rounds" raise policy.rounds=2` runs a strategy with other settings as an arm of its
 own; the setting `longest_response=20` lets it look at candidates with short responses only.
+`save_policy=NAME` keeps RAISE's policy of each reward and seed, and `policy_of=NAME` starts another run from it.
 """
 
 import argparse

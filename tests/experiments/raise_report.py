@@ -8,7 +8,7 @@ CPU-seconds a token that the final trainings of random took; of CUDA devices no 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,36 +25,43 @@ EPOCHS = 3
 def summary(
     lines: Sequence[dict[str, Any]], pools: Sequence[str], rewards: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """For each pool, device and reward that something was run for: Φ in CPU-seconds, and an entry an arm."""
+    """For each pool, device, set of candidates and reward that was run: Φ in CPU-seconds, and an entry an arm."""
     found = []
+    for pool, device, number, here in _compared(lines, pools):
+        plain = [line for line in here if line["arm"] == RANDOM]
+        phi = full_training(plain) if device == CPU else None
+        for reward in rewards:
+            mine = [
+                line
+                for line in here
+                if line["reward"] in ((reward,) if reward == "gsm8k" else (reward, None))
+                and set(REWARDS[reward]) <= line["loss"].keys()
+            ]
+            if mine:
+                found.append(
+                    {
+                        "pool": pool,
+                        "device": device,
+                        "candidates": number,
+                        "reward": reward,
+                        "pool_rows": mine[0]["pool_rows"],
+                        "phi_cpu_seconds": phi,
+                        "arms": _arms(mine, reward, phi),
+                    }
+                )
+    return found
+
+
+def _compared(
+    lines: Sequence[dict[str, Any]], pools: Sequence[str]
+) -> Iterator[tuple[str, str, int, list[dict[str, Any]]]]:
+    """Lines that may be compared, with their pool, device and the number of their set of candidates, from 1."""
     for pool in pools:
         for device in DEVICES:
             ran = [line for line in lines if line["pool"] == pool and line.get("device", CPU) == device]
             sets = Counter(line["pool_key"] for line in ran).most_common()
             for number, (key, _) in enumerate(sets, start=1):
-                here = [line for line in ran if line["pool_key"] == key]
-                plain = [line for line in here if line["arm"] == RANDOM]
-                phi = full_training(plain) if device == CPU else None
-                for reward in rewards:
-                    mine = [
-                        line
-                        for line in here
-                        if line["reward"] in ((reward,) if reward == "gsm8k" else (reward, None))
-                        and set(REWARDS[reward]) <= line["loss"].keys()
-                    ]
-                    if mine:
-                        found.append(
-                            {
-                                "pool": pool,
-                                "device": device,
-                                "candidates": number,
-                                "reward": reward,
-                                "pool_rows": mine[0]["pool_rows"],
-                                "phi_cpu_seconds": phi,
-                                "arms": _arms(mine, reward, phi),
-                            }
-                        )
-    return found
+                yield pool, device, number, [line for line in ran if line["pool_key"] == key]
 
 
 def full_training(lines: Sequence[dict[str, Any]]) -> float | None:
