@@ -13,7 +13,14 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from resources.run_process import PROCESS_TAG, has_begun, is_gone
 
-__all__ = ["PROCESS_TAG", "dead_runs", "fail_dead_runs", "is_dead", "runs_in_progress"]
+__all__ = [
+    "PROCESS_TAG",
+    "dead_runs",
+    "fail_dead_runs",
+    "is_dead",
+    "places_of_ended_runs",
+    "runs_in_progress",
+]
 
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -96,10 +103,27 @@ def runs_in_progress(instance: dg.DagsterInstance, own: str = "") -> list[str]:
     return sorted(run.run_id for run in found if run.run_id not in idle)
 
 
+def places_of_ended_runs(instance: dg.DagsterInstance) -> list[tuple[str, str]]:
+    """Places in pools that are held, or waited for, in the name of a run that has ended: pool and run, in order."""
+    storage = instance.event_log_storage
+    ended: dict[str, bool] = {}
+    found = set()
+    for pool, info in storage.get_concurrency_infos(sorted(storage.get_concurrency_keys())).items():
+        for place in (*info.claimed_slots, *info.pending_steps):
+            if place.run_id not in ended:
+                run = instance.get_run_by_id(place.run_id)
+                ended[place.run_id] = run is None or run.is_finished
+            if ended[place.run_id]:
+                found.add((pool, place.run_id))
+    return sorted(found)
+
+
 def fail_dead_runs(instance: dg.DagsterInstance, *, restarted: bool = False) -> list[str]:
-    """Marks `dead_runs` as failed and frees their places in pools; returns their ids."""
+    """Marks `dead_runs` as failed and frees the places in pools of all runs that have ended; returns their ids."""
     dead = dead_runs(instance, restarted=restarted)
     for run in dead:
         instance.report_run_failed(run, GONE)
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    # Also of those that a caller before this one failed, and was killed before it freed their places.
+    for run_id in {run_id for _, run_id in places_of_ended_runs(instance)}:
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return [run.run_id for run in dead]

@@ -136,7 +136,7 @@ def write_report(data: Path, told: dict[str, Any]) -> Path:
     """
     folder = data / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     file = folder / f"{stamp}-{uuid4().hex[:8]}.json"
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
         json.dump(told, stream, indent=2)

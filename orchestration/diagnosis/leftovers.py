@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestration.dead_runs import dead_runs, fail_dead_runs
+from orchestration.dead_runs import dead_runs, fail_dead_runs, places_of_ended_runs
 from orchestration.diagnosis.finding import Examined, Finding, mebibytes
 from orchestration.diagnosis.stores import instance_of
 from resources.findings import Repair
@@ -156,21 +156,14 @@ def check_runs(examined: Examined) -> Iterator[Finding]:
                 "run-dead",
                 _failing(examined.folder, run_id),
             )
-        storage = instance.event_log_storage
-        for key in sorted(storage.get_concurrency_keys()):
-            for run_id in sorted(
-                {one.run_id for one in storage.get_concurrency_info(key).claimed_slots} - dead
-            ):
-                run = instance.get_run_by_id(run_id)
-                if run is None or run.is_finished:
-                    yield Finding(
-                        f"Run {run_id} has ended and still holds a place in the pool '{key}'",
-                        "Start `sultana ui`: its daemon frees the place within a minute; or free it under "
-                        "Deployment, Concurrency",
-                        "warning",
-                        "pool-place-held",
-                        _freeing(examined.folder, run_id, key),
-                    )
+        for pool, run_id in places_of_ended_runs(instance):
+            yield Finding(
+                f"Run {run_id} has ended and still holds a place in the pool '{pool}'",
+                "Start `sultana run` or `sultana ui`: it frees the place; or free it under Deployment, Concurrency",
+                "warning",
+                "pool-place-held",
+                _freeing(examined.folder, run_id, pool),
+            )
 
 
 def _failing(folder: Path, run_id: str) -> Repair:

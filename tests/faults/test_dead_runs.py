@@ -134,6 +134,35 @@ def test_a_restart_fails_dead_runs_and_frees_their_places_in_pools(instance: dg.
         assert instance.get_run_by_id(alive.run_id).status.value == "STARTED"  # type: ignore[union-attr]
 
 
+class Killed(BaseException):
+    """Where a process was killed: nothing after it happens."""
+
+
+@pytest.mark.parametrize("at", ["free_concurrency_slots_for_run", "_remove_pending_steps"])
+def test_places_that_a_killed_restart_did_not_free_are_freed_by_the_next(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Else every later `sultana run` would wait for the place for ever, where no daemon runs."""
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("device", 1)
+    dead, next_one = started(instance, **{PROCESS_TAG: "another-boot:1:1"}), started(instance)
+    assert storage.claim_concurrency_slot("device", dead.run_id, "step").is_claimed
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, at, killed)
+        with pytest.raises(Killed):
+            fail_dead_runs(instance)
+    assert status_of(instance, dead.run_id) == "FAILURE"
+    with worker(instance, next_one):
+        assert fail_dead_runs(instance) == [] and dead_runs.places_of_ended_runs(instance) == []
+        assert storage.claim_concurrency_slot("device", next_one.run_id, "step").is_claimed
+        assert fail_dead_runs(instance) == []  # and one that is in use stays
+        assert storage.get_concurrency_info("device").active_slot_count == 1
+
+
 def test_a_run_that_is_tried_again_is_not_taken_for_the_one_that_died(instance: dg.DagsterInstance) -> None:
     """Dagster copies the tags of a run to the run that tries it again."""
     first = started(instance, **{PROCESS_TAG: "another-boot:1:1"})
