@@ -109,12 +109,12 @@ def places_of_ended_runs(instance: dg.DagsterInstance) -> list[tuple[str, str]]:
     ended: dict[str, bool] = {}
     found = set()
     for pool, info in storage.get_concurrency_infos(sorted(storage.get_concurrency_keys())).items():
-        for place in (*info.claimed_slots, *info.pending_steps):
-            if place.run_id not in ended:
-                run = instance.get_run_by_id(place.run_id)
-                ended[place.run_id] = run is None or run.is_finished
-            if ended[place.run_id]:
-                found.add((pool, place.run_id))
+        for run_id in {one.run_id for one in info.claimed_slots} | {one.run_id for one in info.pending_steps}:
+            if run_id not in ended:
+                run = instance.get_run_by_id(run_id)
+                ended[run_id] = run is None or run.is_finished
+            if ended[run_id]:
+                found.add((pool, run_id))
     return sorted(found)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resources.errors import SultanaError
+from resources.large_arrays import zeros
 from resources.table_refs import TableRef
 from resources.tables import LanceTables
 
@@ -13,7 +14,8 @@ from resources.tables import LanceTables
 def vectors_of(tables: LanceTables, ref: TableRef, ids: Sequence[str]) -> npt.NDArray[np.float32]:
     """The vectors of `ids` (n of them) from an embeddings table: (n, dimension) float32, in that order.
 
-    Raises SultanaError where an id has no vector.
+    Vectors that memory should not hold lie in a file (resources/large_arrays.py). Raises SultanaError where an id has
+    no vector.
     """
     place = {key: number for number, key in enumerate(ids)}
     found: npt.NDArray[np.float32] | None = None
@@ -21,7 +23,7 @@ def vectors_of(tables: LanceTables, ref: TableRef, ids: Sequence[str]) -> npt.ND
     for batch in tables.batches(ref):
         vectors = np.asarray(batch["vector"].flatten()).reshape(len(batch), -1)
         if found is None:
-            found = np.zeros((len(ids), vectors.shape[1]), dtype=np.float32)
+            found = zeros((len(ids), vectors.shape[1]))
         rows = [
             (number, place[key])
             for number, key in enumerate(batch["instruction_id"].to_pylist())

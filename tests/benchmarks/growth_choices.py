@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from resources.large_arrays import zeros
 from tests.benchmarks import growth_inputs as inputs
 from tests.benchmarks.growth_rows import Found, Work
 from tests.benchmarks.kmeans import mixture
@@ -18,6 +19,7 @@ BUDGET_SHARE = 0.01
 """Rows of a curriculum, of the pool's: one per cent, as the experiments have it."""
 
 STEP_ROWS = 32
+STATES_AT_ONCE = 65_536
 
 
 def recipes(folder: Path, out: Path, rows: int) -> Work:
@@ -61,7 +63,10 @@ def raise_features(folder: Path, out: Path, rows: int) -> Work:
     draw = np.random.default_rng(0)
     lengths = draw.integers(1, 256, rows).astype(np.float64)
     alone = -draw.uniform(1, 4, rows) * lengths
-    states = draw.standard_normal((rows, 576), dtype=np.float32)
+    states = zeros((rows, 576))
+    for start in range(0, rows, STATES_AT_ONCE):
+        part = states[start : start + STATES_AT_ONCE]
+        part[:] = draw.standard_normal(part.shape, dtype=np.float32)
     return lambda: {"columns": build_features(lengths, lengths, 0.9 * alone, alone, states).static.shape[1]}
 
 

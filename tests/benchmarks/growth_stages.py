@@ -93,9 +93,7 @@ STAGES = {
         inputs.embedded_tables,
         growth_choices.clusters,
     ),
-    "raise_features": Stage(
-        "RAISE's features of a pool", _nothing, growth_choices.raise_features, sizes=SIZES[:3]
-    ),
+    "raise_features": Stage("RAISE's features of a pool", _nothing, growth_choices.raise_features),
     "raise_step": Stage(
         "RAISE scores a pool and chooses a batch", inputs.features, growth_choices.raise_step
     ),
@@ -113,7 +111,6 @@ STAGES = {
         "deita, 1 % of a pool",
         _nothing,
         growth_choices.deita,
-        sizes=SIZES[:3],
         bound=CANDIDATES,
         candidates=True,
     ),

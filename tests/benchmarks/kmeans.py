@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from resources.large_arrays import zeros
 from tests.benchmarks.kmeans_sides import ITERATIONS, SIDES
 from tests.benchmarks.runner import SkippedError, peer_python, run_side, say
 
@@ -65,7 +66,7 @@ def kmeans(folder: Path, runs: int, rows: int) -> dict[str, Any]:
 
 def mixture(count: int) -> npt.NDArray[np.float32]:
     """The points, (count, DIMENSION) float32 of unit length, always the same."""
-    points = np.empty((count, DIMENSION), dtype=np.float32)
+    points = zeros((count, DIMENSION))
     for start, block in mixture_blocks(count):
         points[start : start + len(block)] = block
     return points
