@@ -19,6 +19,7 @@ from orchestration.console import ConsoleSink, drawn_progress
 from orchestration.dead_runs import fail_dead_runs
 from orchestration.definitions import defs
 from orchestration.instance import open_instance
+from orchestration.pool_waiting import asleep_while_waiting
 from orchestration.settings import check_configuration, read_preset, read_yaml
 from resources.definitions import data_folder
 from resources.errors import SultanaError
@@ -150,7 +151,7 @@ def _execute(
     }
     run_id = str(uuid.uuid4())
     try:
-        with carried_out(instance, run_id) as process:
+        with carried_out(instance, run_id) as process, asleep_while_waiting(instance, sink.begin):
             defs.resolve_implicit_global_asset_job_def().execute_in_process(
                 instance=instance,
                 run_config=config,

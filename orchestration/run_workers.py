@@ -12,6 +12,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
 from orchestration.dead_runs import GONE, is_dead
+from orchestration.pool_waiting import asleep_while_waiting
 from resources.run_process import PROCESS_TAG, claim, process_identity
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class _Claiming(dg.Executor):
         # Held until the process ends: the run is not finished before that.
         claim(plan_context.instance, plan_context.run_id)
         plan_context.instance.add_run_tags(plan_context.run_id, {PROCESS_TAG: process_identity()})
-        yield from self._executor.execute(plan_context, execution_plan)
+        with asleep_while_waiting(plan_context.instance):
+            yield from self._executor.execute(plan_context, execution_plan)
 
 
 def claiming(definition: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
