@@ -14,8 +14,9 @@ from dagster._core.execution.plan.instance_concurrency_context import InstanceCo
 if TYPE_CHECKING:
     import dagster as dg
 
-PAUSE = 0.1
-"""Seconds between two looks; Dagster itself asks its database after 1 second, then less and less often."""
+PAUSE = 0.02
+"""Seconds between two looks. Between them a run also hears from its other steps; its database Dagster asks after a
+second, then less and less often."""
 
 Tell = Callable[[str], None]
 
