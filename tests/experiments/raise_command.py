@@ -92,6 +92,9 @@ def _variant(texts: Sequence[str], strategies: Sequence[str]) -> Arm:
         raise SystemExit(
             f"--variant {label!r}: {strategy!r} is no strategy; they are {', '.join(strategies)}"
         )
+    names = {option.partition("=")[0] for option in options}
+    if strategy != "raise" and (own := names & {"save_policy", "policy_of"}):
+        raise SystemExit(f"--variant {label!r}: {min(own)} is of strategy raise, not of {strategy}")
     if label in strategies:
         raise SystemExit(f"--variant {label!r} needs a label that is no strategy's name")
     return Arm(label, strategy, dict(_option(label, text) for text in options))

@@ -51,6 +51,7 @@ def test_options_reach_the_strategies_settings() -> None:
         (["raise", "raise", "policy.rounds=2"], "no strategy's name"),
         (["mine", "raise", "policy.rounds"], "takes NAME=VALUE"),
         (["mine", "raise", "policy.rnds=2"], "no setting 'policy.rnds'"),
+        (["mine", "random", "policy_of=yours"], "policy_of is of strategy raise, not of random"),
     ],
 )
 def test_wrong_variants_are_refused_before_any_work(texts: list[str], wrong: str) -> None:
