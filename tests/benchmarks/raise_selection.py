@@ -142,7 +142,9 @@ def training(folder: Path, rows: int) -> dict[str, float]:
         ids = tuple(generator.integers(1000, 40_000, TOKENS).tolist())
         trained = tuple(place >= TOKENS // 2 for place in range(TOKENS))
         batch.append(TrainingRow(str(number), (Encoded(str(number), ids, trained, TOKENS // 2),)))
-    session = TrainingSession(LanguageModel().load(), TrainingConfig(maximum_length=TOKENS), 3)
+    session = TrainingSession(
+        LanguageModel(folder=folder / "models").load(), TrainingConfig(maximum_length=TOKENS), 3
+    )
     return {"seconds": min(session.step(batch).seconds for _ in range(3))}
 
 

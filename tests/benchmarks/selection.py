@@ -4,7 +4,7 @@ CPU-seconds, one thread, every side a process of its own. Peers run from their o
 environments, which environment variables name; nothing of theirs is here. A peer that is absent is skipped:
 
     git clone https://github.com/hkust-nlp/deita                 # measured at b279f2c
-    git clone https://github.com/tianyi-lab/Superfiltering       # f0764af
+    git clone https://github.com/MingLiiii/Superfiltering        # 0c79526
     git clone https://github.com/OpenDCAI/DataFlex               # 3c13e37
     python -m venv PEERS && PEERS/bin/pip install torch==2.13.0
     PEERS/bin/pip install transformers accelerate pandas tqdm
@@ -16,7 +16,8 @@ environments, which environment variables name; nothing of theirs is here. A pee
     make bench BENCH="deita_filter ifd selection_overhead"
 
 LLaMA-Factory imports torchaudio and, where it is there, torchvision, though training on text uses neither:
-both must be of the same build as torch (CPU or CUDA), or they fail to load. Rows are of
+both must be of the same build as torch (CPU or CUDA), or they fail to load; where there is no such build of
+torchaudio, an empty package of that name will do. Rows are of
 `instructions/alpaca_random_9k.jsonl.gz` in the folder that SULTANA_SHARED_DATA names, else of the starter
 corpus; the model is the embedded SmolLM2-135M-Instruct on every side.
 """
