@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES[1:], default=usual)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--report", action="store_true", help="only print the table of what was run")
-    add_settings(parser, replace(Settings(), budget=0.02, pool_rows=0))
+    add_settings(parser, Settings)
     given = parser.parse_args(arguments)
     settings = read_settings(given, Settings)
     results = Results(FOLDER / "faults.jsonl")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from resources.errors import SultanaError
-from tests.experiments import benchmarks, pools, raise_command, rewards
+from tests.experiments import benchmarks, faults_command, pools, raise_command, rewards
 from tests.experiments.cache import Cache
 from tests.experiments.cost import Meter
 from tests.experiments.figure import read_ledger
@@ -220,6 +220,8 @@ def test_the_tables_on_record_are_those_of_the_lines_on_record() -> None:
     assert {one["settings"]["candidates"] for one in lines} == {Settings().candidates}
     found = summary(lines, raise_command.POOLS, list(rewards.REWARDS))
     assert tables(found) + "\n" == (folder / "raise.md").read_text(encoding="utf-8")
+    faulty = faults_command.table(Results(folder / "faults.jsonl").lines())
+    assert faulty + "\n" == (folder / "faults.md").read_text(encoding="utf-8")
 
 
 def test_rows_count_as_relevant_by_task_in_the_planted_pool_only() -> None:
