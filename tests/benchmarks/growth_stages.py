@@ -62,8 +62,9 @@ CANDIDATES = (
     "selection looks at `candidates` of a pool, 1,024 unless set otherwise; quadratic where they are all"
 )
 COMMITS = (
-    "each commit reads the key and hash of every row that is there; from 320,000 rows on, one has a sixteenth of them, "
-    "and time is linear again"
+    "each commit reads the key and hash of every row that is there and makes their root anew; from 320,000 rows on one "
+    "has a sixteenth of them, so that sixteen times all rows are read and sorted at any size: 10,000,000 rows took "
+    "22 times as long as 1,000,000, on a busy machine"
 )
 STAGES = {
     "reading": Stage("sources into `raw_instructions`, indexed", inputs.corpus, growth_rows.reading),

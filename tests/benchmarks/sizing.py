@@ -231,6 +231,9 @@ Memory is the roughest: what is held once and what is held for each row are told
 figure that stands on 100,000 rows can be several times too large. Where more rows were measured, the page takes those.
 
 Where a stage does not fit into a machine's memory, take the larger machine: of all stages, clusters hold every vector.
+Vectors that would take more than half of the free memory lie in a file of TMPDIR: at 10,000,000 rows, on a machine of
+24 GB, 15.1 of the 19 GB of clusters were such pages, and 3.2 GB the process's own. Where such a file is larger than
+memory, a stage is as quick as its disk, which was not measured.
 """
 
 KEPT = """A refresh writes new versions beside the old ones, which `sultana maintain` reclaims after 30 days: plan for
