@@ -46,7 +46,8 @@ def run_module(module: str, *arguments: str, timeout: float) -> str:
         in_namespace([sys.executable, "-m", module, *arguments]),
         cwd=PROJECT,
         # Without the tests' watch for pickles: Ray's processes talk to one another in them, behind its token.
-        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        # Last bits depend on the number of threads: one on either side, however many processes run the tests.
+        env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=timeout,
