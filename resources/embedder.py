@@ -218,23 +218,25 @@ class SentenceEmbedder:
                 quiet_transformers,
             )
 
-            self._hashed = self._files().renewed()
-            with quiet_transformers(), loading_explained("embedder", self.name):
-                if self.name != EMBEDDED:
-                    check_described_size(self.folder, AutoModel)
-                tokenizer = AutoTokenizer.from_pretrained(
-                    self.folder, local_files_only=True, trust_remote_code=False
-                )
-                model, told = AutoModel.from_pretrained(
-                    self.folder,
-                    dtype=getattr(torch, self.dtype),
-                    attn_implementation="sdpa",
-                    use_safetensors=True,
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    output_loading_info=True,
-                )
-            self._hashed.check()
+            def opened() -> tuple[Any, Any, dict[str, Any]]:
+                with quiet_transformers(), loading_explained("embedder", self.name):
+                    if self.name != EMBEDDED:
+                        check_described_size(self.folder, AutoModel)
+                    tokenizer = AutoTokenizer.from_pretrained(
+                        self.folder, local_files_only=True, trust_remote_code=False
+                    )
+                    model, told = AutoModel.from_pretrained(
+                        self.folder,
+                        dtype=getattr(torch, self.dtype),
+                        attn_implementation="sdpa",
+                        use_safetensors=True,
+                        local_files_only=True,
+                        trust_remote_code=False,
+                        output_loading_info=True,
+                    )
+                    return tokenizer, model, told
+
+            (tokenizer, model, told), self._hashed = self._files().load(opened)
             # What pools the states in another way than ours is not used.
             check_nothing_missing(self.name, (one for one in told["missing_keys"] if "pooler" not in one))
             self._loaded = (tokenizer, model.to(self.device).eval())

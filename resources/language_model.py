@@ -232,10 +232,12 @@ class LanguageModel:
         from transformers import AutoTokenizer
 
         files = self.files()
-        self._hashed = self._hashed.renewed()
-        with quiet_transformers(), loading_explained("tokenizer of", self.name):
-            tokenizer = AutoTokenizer.from_pretrained(files, local_files_only=True, trust_remote_code=False)
-        self._hashed.check()
+
+        def opened() -> Any:
+            with quiet_transformers(), loading_explained("tokenizer of", self.name):
+                return AutoTokenizer.from_pretrained(files, local_files_only=True, trust_remote_code=False)
+
+        tokenizer, self._hashed = self._hashed.load(opened)
         return tokenizer
 
     def load(self) -> tuple[Any, Any]:
@@ -248,21 +250,23 @@ class LanguageModel:
         from transformers import AutoModelForCausalLM
 
         files = self.files()
-        self._hashed = self._hashed.renewed()
-        with quiet_transformers(), loading_explained("model", self.name):
-            if self.model != EMBEDDED and not self._is_sized:
-                check_described_size(files, AutoModelForCausalLM)
-                self._is_sized = True
-            model, told = AutoModelForCausalLM.from_pretrained(
-                files,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="sdpa",
-                dtype=getattr(torch, self.resolved_dtype()),
-                output_loading_info=True,
-            )
-        self._hashed.check()
+
+        def opened() -> tuple[Any, dict[str, Any]]:
+            with quiet_transformers(), loading_explained("model", self.name):
+                if self.model != EMBEDDED and not self._is_sized:
+                    check_described_size(files, AutoModelForCausalLM)
+                    self._is_sized = True
+                return AutoModelForCausalLM.from_pretrained(
+                    files,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    attn_implementation="sdpa",
+                    dtype=getattr(torch, self.resolved_dtype()),
+                    output_loading_info=True,
+                )
+
+        (model, told), self._hashed = self._hashed.load(opened)
         check_nothing_missing(self.name, told["missing_keys"])
         keep_tokens_alone(model)
         model.eval()

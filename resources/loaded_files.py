@@ -5,14 +5,18 @@ after that the system tells whether any was written to or replaced (see `files.f
 after loading, that leaves no moment in which a file can be exchanged unnoticed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from resources.errors import SultanaError
 from resources.files import MANIFEST, file_states, sha256_file
 from resources.text import escape_terminal
+
+_ATTEMPTS = 3
+
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclass(frozen=True)
@@ -23,25 +27,40 @@ class HashedFiles:
     hashes: dict[str, str]
     states: list[list[Any]]
 
-    def renewed(self) -> "HashedFiles":
-        """The same hashes with the states of now, to ask before loading.
+    def load(self, opened: Callable[[], _Loaded]) -> tuple[_Loaded, "HashedFiles"]:
+        """What `opened` makes of the files, and the hashes with the states of now.
 
-        A state also changes where a file gets another name or other rights, so files whose state differs are
-        hashed again. Raises SultanaError where the content of one does.
+        A state also changes where a file gets another name or other rights (a backup by links does that to each).
+        What was read meanwhile is not used then: it is hashed again, and opened again where no content differs.
+        Raises SultanaError where one does, or the states go on changing.
         """
-        if file_states(_files(self.folder)) == self.states:
+        hashed = self._renewed()
+        for left in reversed(range(_ATTEMPTS)):
+            loaded = opened()
+            if hashed.are_untouched():
+                return loaded, hashed
+            del loaded  # a model takes memory
+            if left:
+                hashed = hashed._renewed()
+        raise hashed._touched()
+
+    def are_untouched(self) -> bool:
+        """Whether no file was touched, replaced, added or removed meanwhile."""
+        return file_states(_files(self.folder)) == self.states
+
+    def _renewed(self) -> "HashedFiles":
+        """The same hashes with the states of now. Raises SultanaError where the content of a file differs."""
+        if self.are_untouched():
             return self
         again = hash_files(self.folder)
         if again.hashes != self.hashes:
             raise self._changed(again.hashes, self.hashes)
         return again
 
-    def check(self) -> None:
-        """Raise SultanaError where a file was touched, replaced, added or removed meanwhile; to ask after loading."""
+    def _touched(self) -> SultanaError:
         now = file_states(_files(self.folder))
-        if now != self.states:
-            before, after = ({name: state for name, *state in states} for states in (self.states, now))
-            raise self._changed(before, after)
+        before, after = ({name: state for name, *state in states} for states in (self.states, now))
+        return self._changed(before, after)
 
     def _changed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> SultanaError:
         names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
@@ -56,12 +75,14 @@ class HashedFiles:
 def hash_files(folder: Path) -> HashedFiles:
     """Hash every file below `folder`, through links: the Hub's cache keeps its files elsewhere.
 
-    Raises SultanaError where a file changes meanwhile.
+    Raises SultanaError where files go on changing meanwhile.
     """
-    states = file_states(_files(folder))
-    hashed = HashedFiles(folder, {name: sha256_file(path) for name, path in _files(folder)}, states)
-    hashed.check()
-    return hashed
+    for _ in range(_ATTEMPTS):
+        states = file_states(_files(folder))
+        hashed = HashedFiles(folder, {name: sha256_file(path) for name, path in _files(folder)}, states)
+        if hashed.are_untouched():
+            return hashed
+    raise hashed._touched()
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:

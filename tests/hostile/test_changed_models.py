@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resources import embedded_files
+from resources import embedded_files, loaded_files
 from resources.embedder import SentenceEmbedder
 from resources.errors import SultanaError
 from resources.language_model import LanguageModel
@@ -59,11 +59,52 @@ def test_weights_that_change_while_they_are_loaded_are_not_used(
         LanguageModel(str(folder), dtype="float32").load()
 
 
-def test_another_name_for_the_same_content_is_no_change(folder: Path) -> None:
+def test_another_name_for_the_same_content_is_no_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    load = AutoModelForCausalLM.from_pretrained
+    loads = []
+
+    def linked(*given: Any, **named: Any) -> Any:
+        found = load(*given, **named)
+        if not loads:
+            (folder.parent / "meanwhile").hardlink_to(folder / "model.safetensors")
+        loads.append(found)
+        return found
+
     model = LanguageModel(str(folder), dtype="float32")
     model.fingerprint()
-    (folder.parent / "backup").hardlink_to(folder / "model.safetensors")
-    model.load()
+    (folder.parent / "before").hardlink_to(folder / "model.safetensors")
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", linked)
+    assert model.load()[0] is loads[1][0], "what was read while a file changed is used"
+    assert len(loads) == 2
+
+
+def test_another_name_while_files_are_hashed_is_no_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, hashed = loaded_files.sha256_file, []
+
+    def linked(path: Path) -> str:
+        if not hashed:
+            (folder.parent / "meanwhile").hardlink_to(folder / "model.safetensors")
+        hashed.append(path)
+        return read(path)
+
+    monkeypatch.setattr(loaded_files, "sha256_file", linked)
+    found = loaded_files.hash_files(folder)
+    assert found.are_untouched() and len(hashed) == 2 * len(found.hashes)
+    names = iter(range(1_000))
+
+    def always(path: Path) -> str:
+        (folder.parent / f"name {next(names)}").hardlink_to(folder / "model.safetensors")
+        return read(path)
+
+    monkeypatch.setattr(loaded_files, "sha256_file", always)
+    with pytest.raises(SultanaError, match=r"model\.safetensors has changed since it was hashed"):
+        loaded_files.hash_files(folder)
 
 
 def test_processes_that_train_hold_their_files_against_those_of_the_first(folder: Path) -> None:

@@ -41,13 +41,7 @@ def test_the_fingerprint_names_weights_tokenizer_and_template(models_folder: Pat
     assert len(embedded.fingerprint()) == 64
     assert str(models_folder) not in json.dumps(embedded.describe())
     assert embedded.describe()["model_type"] == "llama"
-    local = tmp_path / "copy"
-    local.mkdir()
-    for path in embedded.files().iterdir():
-        if path.suffix == ".safetensors":
-            (local / path.name).hardlink_to(path)
-        else:
-            shutil.copy(path, local)
+    local = shutil.copytree(embedded.files(), tmp_path / "copy")
     first = LanguageModel(str(local)).fingerprint()
     (local / "chat_template.jinja").write_text("{{ messages }}")
     assert LanguageModel(str(local)).fingerprint() != first
