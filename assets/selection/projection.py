@@ -1,5 +1,7 @@
 """A random projection of gradients that keeps their inner products."""
 
+from typing import Any
+
 import torch
 
 
@@ -12,8 +14,12 @@ class Projection:
 
     def __init__(self, length: int, dimensions: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
+        self._made_of = (length, dimensions, seed)
         self.dimensions = dimensions
         self._sign = torch.randint(0, 2, (length,), generator=generator).float() * 2 - 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Projection, self._made_of
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """(l, p) float32 -> (l, dimensions) float32; inner products are kept on average."""

@@ -11,6 +11,8 @@ from assets.finetuning.trainer import TrainingSession
 from assets.finetuning.training_config import TrainingConfig
 from assets.finetuning.training_row import TrainingRow
 from assets.selection.inputs import Spent
+from assets.selection.less import _Updates
+from assets.selection.projection import Projection
 from tests.experiments import metered
 from tests.experiments.cost import Meter
 from tests.experiments.metered import MeteredInputs, MeteredSession, SharedStates
@@ -88,6 +90,14 @@ def test_what_is_left_of_gradients_at_later_weights_is_made_once(monkeypatch: py
     assert differentiated == len(ROWS) and not torch.equal(later[0][1], expected[0][1])
     _, differentiated = lengths(1, Meter(), _lengths_of_steps)
     assert differentiated == len(ROWS)
+    for seed, expected_rows in (
+        (0, len(ROWS)),
+        (0, 0),
+        (1, len(ROWS)),
+    ):  # as two rewards of a seed ask, and another
+        updates = _Updates(Projection(session(Meter()).layout.length, 16, seed))
+        _, differentiated = lengths(1, Meter(), updates)
+        assert differentiated == expected_rows
 
 
 def _length(session: Any, part: Any) -> torch.Tensor:

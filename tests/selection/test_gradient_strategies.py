@@ -1,5 +1,7 @@
 """LESS and gradient alignment on a small model that truly learns."""
 
+import copy
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,6 +157,9 @@ def test_the_projection_keeps_inner_products() -> None:
     projected = Projection(20_000, 4096, seed=1)(vectors)
     assert torch.allclose(projected @ projected.T, vectors @ vectors.T, rtol=0.15)
     assert torch.equal(projected, Projection(20_000, 4096, seed=1)(vectors))
+    sent = pickle.dumps(Projection(20_000, 4096, seed=1))
+    assert sent == pickle.dumps(Projection(20_000, 4096, seed=1)) and len(sent) < 200
+    assert torch.equal(projected, copy.copy(Projection(20_000, 4096, seed=1))(vectors))
 
 
 def test_adam_updates_are_adams() -> None:
