@@ -116,7 +116,9 @@ def smaller_parts() -> None:
     """More parts than workers, so that there is a middle to be killed in."""
     from assets.instructions import contamination, duplicates
     from assets.interpolation import centroids
+    from assets.selection import auxiliary
 
+    auxiliary.ROWS_AT_ONCE = 32
     contamination.BLOCK = duplicates.BLOCK = 1024
     centroids.PART = 4 * centroids.BLOCK
 
