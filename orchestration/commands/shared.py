@@ -5,6 +5,7 @@ the remedy; of a defect of Sultana, where its report lies), 2 where it was calle
 """
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -63,7 +64,7 @@ def explained(
     from assets.failures import INTERRUPTED, explain
     from resources.definitions import data_folder
 
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(), _told_once():
         try:
             yield open_console()
         except typer.Exit:
@@ -75,6 +76,29 @@ def explained(
             if found is None:
                 raise
             raise refuse(found) from None
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Leaves an interrupt to whoever ends the command.
+
+    A library that it meets in the middle of a task may log it, with its traceback, before it passes it on:
+    SQLAlchemy does where a connection was about to be closed.
+    """
+    from assets.failures import INTERRUPTED
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], INTERRUPTED))
+
+    terminal = logging.lastResort  # what writes for those who have set up no logging, as no command has
+    if terminal is None:
+        yield
+        return
+    terminal.addFilter(is_another)
+    try:
+        yield
+    finally:
+        terminal.removeFilter(is_another)
 
 
 def answer(document: Any, as_json: bool) -> None:

@@ -104,6 +104,23 @@ def test_ctrl_c_ends_a_run_with_a_sentence(data: Path, tmp_path: Path) -> None:
     assert errors.startswith("sultana: Stopped by the keyboard.") and errors.count("\n") == 1
 
 
+def test_an_interrupt_that_a_library_logs_is_told_once() -> None:
+    program = """
+import logging, sqlalchemy, signal
+from orchestration.commands.shared import explained
+engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.NullPool)
+engine.dialect.do_close = lambda connection: signal.raise_signal(signal.SIGINT)
+with explained():
+    logging.getLogger("other").error("still told")
+    engine.connect().close()
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=PROJECT, check=False, timeout=240
+    )
+    assert found.stderr.startswith("still told\nsultana: Stopped by the keyboard."), found.stderr
+    assert "Exception closing connection" not in found.stderr
+
+
 def test_status_for_programs_is_what_people_see(data: Path) -> None:
     from rich.console import Console
 
