@@ -108,6 +108,7 @@ def test_an_interrupt_that_a_library_logs_is_told_once() -> None:
     program = """
 import logging, sqlalchemy, signal
 from orchestration.commands.shared import explained
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background begins without
 engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.NullPool)
 engine.dialect.do_close = lambda connection: signal.raise_signal(signal.SIGINT)
 with explained():
