@@ -63,9 +63,10 @@ class HashedFiles:
         return self._changed(before, after)
 
     def _changed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> SultanaError:
+        # None where a file came and went again: then the folder is named.
         names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         return SultanaError(
-            f"{escape_terminal(str(self.folder / names[0]), 300)} has changed since it was hashed: "
+            f"{escape_terminal(str(self.folder.joinpath(*names[:1])), 300)} has changed since it was hashed: "
             "nothing is loaded from that folder",
             "Leave a model's files alone while it is in use; start again with the files as they are now",
             code="model-files-changed",

@@ -90,11 +90,8 @@ def test_what_is_left_of_gradients_at_later_weights_is_made_once(monkeypatch: py
     assert differentiated == len(ROWS) and not torch.equal(later[0][1], expected[0][1])
     _, differentiated = lengths(1, Meter(), _lengths_of_steps)
     assert differentiated == len(ROWS)
-    for seed, expected_rows in (
-        (0, len(ROWS)),
-        (0, 0),
-        (1, len(ROWS)),
-    ):  # as two rewards of a seed ask, and another
+    # As two rewards of a seed ask, and another seed.
+    for seed, expected_rows in ((0, len(ROWS)), (0, 0), (1, len(ROWS))):
         updates = _Updates(Projection(session(Meter()).layout.length, 16, seed))
         _, differentiated = lengths(1, Meter(), updates)
         assert differentiated == expected_rows

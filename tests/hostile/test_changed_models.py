@@ -107,6 +107,22 @@ def test_another_name_while_files_are_hashed_is_no_change(
         loaded_files.hash_files(folder)
 
 
+def test_a_file_that_comes_and_goes_while_files_are_hashed_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = loaded_files.HashedFiles.are_untouched
+
+    def while_it_is_there(hashed: loaded_files.HashedFiles) -> bool:
+        (folder / "passing").touch()
+        untouched = ask(hashed)
+        (folder / "passing").unlink()
+        return untouched
+
+    monkeypatch.setattr(loaded_files.HashedFiles, "are_untouched", while_it_is_there)
+    with pytest.raises(SultanaError, match="has changed since it was hashed"):
+        loaded_files.hash_files(folder)
+
+
 def test_processes_that_train_hold_their_files_against_those_of_the_first(folder: Path) -> None:
     told = LanguageModel(str(folder)).hashes_digest()
     LanguageModel(str(folder)).check_hashes(told)
